@@ -6,9 +6,22 @@
 //!
 //! Deliberately knows nothing of extents, journals or formats.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
+
+mod faulty;
+mod real;
+
+pub use faulty::{
+    BLOCK_BYTES, CrashPlan, Fault, FaultyDisk, FileOp, FileOpKind, SECTOR_BYTES, SyncPhase, SyncPoint,
+};
+pub use real::RealDisk;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What offsets and total lengths of writes through [`Disk::open_direct`] are multiples of.
+pub const DIRECT_ALIGN_BYTES: usize = 4096;
 
 /// A file system directory tree that can be made durable.
 ///
@@ -19,7 +32,16 @@ use std::sync::Arc;
 pub trait Disk: Send + Sync + 'static {
     /// Opens `path` for reading and writing.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
-    /// Creates `path` and its missing parents.
+    /// Opens `path` so that writes go round the page cache where the file system can do that.
+    ///
+    /// The offset and the total length of every write must be multiples of [`DIRECT_ALIGN_BYTES`]
+    /// (`InvalidInput` otherwise); the parts of a write need no alignment, at the price of one copy.
+    /// Reads need none and see every write that returned.
+    fn open_direct(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+    /// Takes the exclusive lock on `path` (created if missing) until the guard drops or the process ends;
+    /// `WouldBlock` if anybody else holds it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+    /// Creates `path` and its missing parents, and makes the new names durable.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Names (not paths) of the entries of `path`, sorted.
     fn list_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
@@ -43,6 +65,11 @@ pub trait DiskFile: Send + Sync + 'static {
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `parts`, one after another, from `offset`.
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    /// Like [`DiskFile::write_all_at`], and durable when it returns; other writes to the file need not be.
+    fn write_durable_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.write_all_at(parts, offset)?;
+        self.sync_data()
+    }
     /// Makes every earlier write to this file, and the size that reaches them, durable.
     fn sync_data(&self) -> io::Result<()>;
     /// File size in bytes.
@@ -58,6 +85,9 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Gives the space of `[offset, offset + len)` back; it reads as zero afterwards.
     fn punch(&self, offset: u64, len: u64) -> io::Result<()>;
 }
+
+/// Holds a lock taken by [`Disk::lock`]; dropping it releases the lock.
+pub trait DiskLock: Send + Sync + 'static {}
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
