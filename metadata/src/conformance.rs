@@ -1,0 +1,1 @@
+//! The suite that every [`OrderedKv`](crate::OrderedKv) must pass.
