@@ -1,0 +1,134 @@
+//! Multipart uploads, their parts, and how finished ones ended.
+//!
+//! A part's commit checks the upload's row, Complete and Abort delete it: of racing ones exactly one
+//! finds it. A completed upload leaves its answer for a day, so that a retried Complete gets the same one.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::NamespaceRow;
+use super::blobs::BlobId;
+use super::buckets::BucketId;
+use super::keys::{KeyReader, KeyWriter, Tag};
+use super::types::{
+    Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, Tags, UnixMillis, VersionId,
+};
+
+/// One upload in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRow {
+    /// Who started it.
+    pub owner: String,
+    /// When.
+    pub initiated: UnixMillis,
+    /// Attributes of the object to be.
+    pub attributes: Attributes,
+    /// Tags of the object to be.
+    pub tags: Tags,
+    /// ACL of the object to be, as JSON.
+    pub acl: Option<String>,
+    /// Checksum that every part carries.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+}
+
+impl NamespaceRow for UploadRow {
+    const KIND: &'static str = "upload";
+}
+
+/// Key of an upload.
+pub fn key(bucket: BucketId, object: &ObjectKey, upload: u128) -> Bytes {
+    KeyWriter::new(Tag::Upload).u64(bucket.0).text(object.as_str()).u128(upload).finish()
+}
+
+/// Where uploads of keys that begin with `text` start.
+pub fn prefix(bucket: BucketId, text: &str) -> Bytes {
+    KeyWriter::new(Tag::Upload).u64(bucket.0).text_prefix(text).finish()
+}
+
+/// Where all uploads of all buckets start.
+pub fn all() -> Bytes {
+    KeyWriter::new(Tag::Upload).finish()
+}
+
+/// The bucket, object key and upload in an upload's key.
+pub fn parse_key(key: &[u8]) -> Option<(BucketId, String, u128)> {
+    let mut reader = KeyReader::new(key, Tag::Upload)?;
+    let bucket = reader.u64()?;
+    let text = reader.text()?;
+    let upload = reader.u128()?;
+    reader.end()?;
+    Some((BucketId(bucket), text, upload))
+}
+
+/// One uploaded part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartRow {
+    /// Its bytes.
+    pub blob: BlobId,
+    /// Length in bytes.
+    pub length: u64,
+    /// MD5.
+    pub etag: ETag,
+    /// Checksum kept.
+    pub checksum: Option<Checksum>,
+    /// When it was written.
+    pub modified: UnixMillis,
+    /// Commitment to its chunks.
+    pub blob_root: [u8; 32],
+    /// Digest of the plain bytes.
+    pub content_root: [u8; 32],
+}
+
+impl NamespaceRow for PartRow {
+    const KIND: &'static str = "part";
+}
+
+/// Key of a part.
+pub fn part_key(upload: u128, number: u32) -> Bytes {
+    KeyWriter::new(Tag::Part).u128(upload).u32(number).finish()
+}
+
+/// Where an upload's parts start.
+pub fn parts_prefix(upload: u128) -> Bytes {
+    KeyWriter::new(Tag::Part).u128(upload).finish()
+}
+
+/// The part number in a part's key.
+pub fn part_number(key: &[u8]) -> Option<u32> {
+    let mut reader = KeyReader::new(key, Tag::Part)?;
+    reader.u128()?;
+    let number = reader.u32()?;
+    reader.end()?;
+    Some(number)
+}
+
+/// How a completed upload was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompletedRow {
+    /// Bucket and key it belonged to.
+    pub bucket: BucketId,
+    /// Key.
+    pub key: String,
+    /// BLAKE3 of the part list: the same list gives the same answer.
+    pub request: [u8; 32],
+    /// When.
+    pub completed: UnixMillis,
+    /// Sequence of the version it made.
+    pub sequence: u64,
+    /// The version.
+    pub version: VersionId,
+}
+
+impl NamespaceRow for CompletedRow {
+    const KIND: &'static str = "completed upload";
+}
+
+/// Key of a completed upload.
+pub fn completed_key(upload: u128) -> Bytes {
+    KeyWriter::new(Tag::CompletedUpload).u128(upload).finish()
+}
+
+/// Where all completed uploads start.
+pub fn completed_prefix() -> Bytes {
+    KeyWriter::new(Tag::CompletedUpload).finish()
+}
