@@ -87,6 +87,9 @@ pub enum DeadRow {
     Manifest(ManifestId),
     /// A part that never became an object's.
     Blob(BlobId),
+    /// An upload that ended: every part row still under it, and the part's blob, goes. A part can commit
+    /// no more once the upload's row is gone, so what a scan finds after this row's commit is all there is.
+    Upload(u128),
 }
 
 impl NamespaceRow for DeadRow {
