@@ -1,1 +1,57 @@
-//! (written next)
+//! Ashlar's formats in memory: split, erasure-code, commit, check, rebuild, prove.
+//!
+//! A part of an object is a *blob*, cut into *chunks* of [`CHUNK_BYTES`]. A chunk is coded row by row:
+//! a row is k data cells and m parity cells of [`CELL_BYTES`], and shard `i` of the chunk is its cells in
+//! row order. Every [`BLOCK_BYTES`] of a shard has a BLAKE3 leaf; keccak trees over the leaves, shards,
+//! chunks and parts end in one [`ObjectRoot`] that covers bytes, lengths and coding alike.
+//!
+//! The way of the bytes, and the type that carries them:
+//!
+//! * writing: [`ChunkBuilder::push_row`] gives cells for the nodes, [`ChunkBuilder::finish`] the
+//!   [`ChunkCommitment`], [`BlobCommitment`] and [`object_root`] the rest;
+//! * reading: [`UncheckedCommitment::check`] against the root that metadata names, then
+//!   [`ChunkCommitment::verify`] turns bytes of a node into [`CheckedBlocks`], and only those can be
+//!   [assembled](ChunkCommitment::assemble) or used to [rebuild](ChunkCommitment::rebuild) others;
+//! * auditing: [`BlockProof`] leads from one block to the object root.
+//!
+//! Normative text: `docs/formats/commitment.md`, with vectors beside it. This crate does no I/O, starts no
+//! thread, reads no clock and knows neither nodes nor metadata. Foreign bytes never make it panic, and
+//! never make it allocate before their length agreed with a header that is itself within limits.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod assemble;
+mod blob;
+mod builder;
+mod coding;
+mod commitment;
+mod content;
+mod digest;
+mod header;
+mod id;
+mod layout;
+mod object;
+mod proof;
+mod rebuild;
+mod tree;
+
+pub use assemble::AssembleError;
+pub use blob::{BlobCommitment, PushChunkError};
+pub use builder::{ChunkBuilder, EmptyChunk, EncodedChunk, PushRowError, Row, encode_chunk};
+pub use coding::{
+    BLOCK_BYTES, CELL_BYTES, CHUNK_BYTES, CODER_BYTES, Coding, CodingError, SHARDS_MAX, SMALL_CHUNK_BYTES,
+};
+pub use commitment::{
+    BlockMismatch, CheckedBlocks, ChunkCommitment, CommitmentDecodeError, CommitmentMismatch,
+    UncheckedCommitment,
+};
+pub use content::{ContentHasher, content_root_of_parts};
+pub use digest::{BlobRoot, ChunkRoot, ContentRoot, Digest, DigestParseError, ObjectRoot, ShardRoot};
+pub use header::{BlobHeader, ChunkHeader, FORMAT, HeaderError, ObjectHeader};
+pub use id::{BlobId, ChunkId, SessionId, ShardId, ShardIndex};
+pub use layout::{CellPiece, ChunkLayout, LayoutError, ShardRange};
+pub use object::{ObjectCommitment, ObjectTooLarge, Part, object_root};
+pub use proof::{BlockProof, ProofDecodeError, ProofError, ProveError, ProvenBlock};
+pub use rebuild::{
+    RebuildContradiction, RebuildError, RebuildPlans, RebuildSources, Rebuilder, RebuilderError,
+};

@@ -1,0 +1,378 @@
+//! Rebuilds lost shards from any k others.
+//!
+//! The code is linear and position-wise, so for a given set of sources every lost shard is one fixed
+//! combination of them. The stock decoder, which spends 0.3 ms a call on locating the erasures, is therefore
+//! asked once per pattern, for the coefficients; applying them is k multiplications per lost byte pair and
+//! knows no rows: any run of 64-byte units, across any number of rows, is one call.
+//! What comes out is checked against the leaves; a difference is an alarm of its own.
+
+use crate::coding::{CODER_BYTES, Coding, position};
+use crate::commitment::{BlockMismatch, CheckedBlocks, ChunkCommitment};
+use crate::digest::ChunkRoot;
+use crate::id::ShardIndex;
+use bytes::Bytes;
+use reed_solomon_simd::engine::{DefaultEngine, Engine, GfElement, tables};
+use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes multiplied at a time: source, product and result stay in the first-level cache.
+const SLICE_BYTES: usize = 4096;
+/// Field elements in a 64-byte unit of the coder: 32 low bytes, then their 32 high bytes.
+const ELEMENTS_PER_UNIT: usize = 32;
+
+/// The shards cannot be rebuilt from these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RebuilderError {
+    /// Fewer than k distinct shards are left.
+    #[error("{available} shards are left of a chunk that needs {k}")]
+    TooFew {
+        /// Distinct shards given.
+        available: usize,
+        /// Shards needed.
+        k: u8,
+    },
+    /// The chunk has no such shard.
+    #[error("no shard {shard} in the chunk")]
+    NoSuchShard {
+        /// The shard named.
+        shard: ShardIndex,
+    },
+}
+
+/// The cells given are not what the rebuilder was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RebuildSources {
+    /// Not one input per source.
+    #[error("{found} sources given, {expected} needed")]
+    Count {
+        /// k.
+        expected: usize,
+        /// Inputs given.
+        found: usize,
+    },
+    /// Inputs of different lengths, or no multiple of 64.
+    #[error("sources of {length} bytes, where the first has {first}: must be equal multiples of 64")]
+    Length {
+        /// Length of the first input.
+        first: usize,
+        /// Length of the one at fault.
+        length: usize,
+    },
+    /// The blocks given lack the source at this place in the order, or cover another run.
+    #[error("no blocks of shard {shard} that match the first source's run")]
+    Run {
+        /// The source.
+        shard: ShardIndex,
+    },
+    /// The rebuilder was made for another coding.
+    #[error("a rebuilder for {rebuilder}, a chunk of {chunk}")]
+    Coding {
+        /// Coding of the rebuilder.
+        rebuilder: Coding,
+        /// Coding of the chunk.
+        chunk: Coding,
+    },
+    /// Blocks that were checked against another chunk.
+    #[error("blocks of chunk {found} given for chunk {expected}")]
+    OtherChunk {
+        /// The chunk to rebuild.
+        expected: ChunkRoot,
+        /// The chunk of the blocks.
+        found: ChunkRoot,
+    },
+}
+
+/// Checked sources gave a block that its own leaf denies: the chunk was committed with shards that are not
+/// code words of each other. An alarm, never an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rebuilt block {block} of shard {shard} of chunk {chunk} contradicts its leaf")]
+pub struct RebuildContradiction {
+    /// The chunk.
+    pub chunk: ChunkRoot,
+    /// The shard that was rebuilt.
+    pub shard: ShardIndex,
+    /// Its first block that differs.
+    pub block: u32,
+}
+
+/// Checked blocks of the lost shards could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RebuildError {
+    /// The sources do not fit.
+    #[error(transparent)]
+    Sources(#[from] RebuildSources),
+    /// The result contradicts the commitment.
+    #[error(transparent)]
+    Contradiction(#[from] RebuildContradiction),
+    /// The leaf table of a lost shard was left out when the commitment was checked.
+    #[error(transparent)]
+    Leaves(BlockMismatch),
+}
+
+/// Rebuilds a fixed set of lost shards from a fixed set of k sources. Costs one decoder call to make (0.3 ms
+/// unless k = 1) and little to use: keep it, or ask [`RebuildPlans`].
+pub struct Rebuilder {
+    coding: Coding,
+    sources: Vec<ShardIndex>,
+    wanted: Vec<ShardIndex>,
+    /// Per wanted shard, per source: the coefficient's logarithm, or `None` where it is zero.
+    coefficients: Vec<Vec<Option<GfElement>>>,
+    engine: DefaultEngine,
+}
+
+impl Rebuilder {
+    /// Plans the rebuilding of `wanted` from the first k of `available` in shard order, so data before parity.
+    /// `wanted` may name shards that are available: they are copied from there or computed alike.
+    pub fn new(
+        coding: Coding,
+        available: &[ShardIndex],
+        wanted: &[ShardIndex],
+    ) -> Result<Self, RebuilderError> {
+        let (sources, wanted) = normalised(coding, available, wanted)?;
+        let coefficients = coefficients(coding, &sources, &wanted);
+        Ok(Self { coding, sources, wanted, coefficients, engine: DefaultEngine::new() })
+    }
+
+    /// The k shards to give to [`rebuild`](Self::rebuild), in that order.
+    pub fn sources(&self) -> &[ShardIndex] {
+        &self.sources
+    }
+
+    /// The shards that it gives back, in that order: sorted, each once.
+    pub fn wanted(&self) -> &[ShardIndex] {
+        &self.wanted
+    }
+
+    /// Rebuilds equal ranges of the wanted shards from such ranges of the sources, in the order of
+    /// [`sources`](Self::sources); the ranges begin and end at multiples of 64 bytes of the shard and may span
+    /// rows. The result is *not* checked.
+    pub fn rebuild(&self, sources: &[Bytes]) -> Result<Vec<Bytes>, RebuildSources> {
+        if sources.len() != self.sources.len() {
+            return Err(RebuildSources::Count { expected: self.sources.len(), found: sources.len() });
+        }
+        let first = sources[0].len();
+        let fits =
+            |source: &Bytes| source.len() == first && source.len().is_multiple_of(position(CODER_BYTES));
+        if let Some(bad) = sources.iter().find(|source| !fits(source)) {
+            return Err(RebuildSources::Length { first, length: bad.len() });
+        }
+        let rebuilt = self.coefficients.iter().map(|row| match only_source(row) {
+            Some(source) => sources[source].clone(),
+            None => self.combine(row, sources, first).into(),
+        });
+        Ok(rebuilt.collect())
+    }
+
+    /// The sum of the sources, each times its coefficient.
+    fn combine(&self, row: &[Option<GfElement>], sources: &[Bytes], length: usize) -> Vec<u8> {
+        let mut sum = vec![0; length];
+        let mut product = [[0; 64]; SLICE_BYTES / 64];
+        for (slice, sum) in sum.chunks_mut(SLICE_BYTES).enumerate() {
+            let at = slice * SLICE_BYTES;
+            let product = &mut product[..sum.len() / 64];
+            for (source, log) in sources.iter().zip(row).filter_map(|(source, log)| Some((source, (*log)?))) {
+                product.as_flattened_mut().copy_from_slice(&source[at..at + sum.len()]);
+                if log != 0 {
+                    self.engine.mul(product, log);
+                }
+                sum.iter_mut().zip(product.as_flattened()).for_each(|(sum, byte)| *sum ^= byte);
+            }
+        }
+        sum
+    }
+}
+
+/// The source that a wanted shard equals: its only coefficient is one.
+fn only_source(row: &[Option<GfElement>]) -> Option<usize> {
+    let mut used = row.iter().enumerate().filter_map(|(source, log)| Some((source, (*log)?)));
+    match (used.next(), used.next()) {
+        (Some((source, 0)), None) => Some(source),
+        _ => None,
+    }
+}
+
+/// The first k available shards and the wanted ones, sorted, each once.
+fn normalised(
+    coding: Coding,
+    available: &[ShardIndex],
+    wanted: &[ShardIndex],
+) -> Result<(Vec<ShardIndex>, Vec<ShardIndex>), RebuilderError> {
+    if let Some(&shard) = available.iter().chain(wanted).find(|shard| !coding.contains(**shard)) {
+        return Err(RebuilderError::NoSuchShard { shard });
+    }
+    let sorted = |shards: &[ShardIndex]| {
+        let mut shards = shards.to_vec();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    };
+    let mut sources = sorted(available);
+    if sources.len() < usize::from(coding.k()) {
+        return Err(RebuilderError::TooFew { available: sources.len(), k: coding.k() });
+    }
+    sources.truncate(usize::from(coding.k()));
+    Ok((sources, sorted(wanted)))
+}
+
+/// What each wanted shard is made of: decodes k unit vectors at once, one to an element of the coder's unit.
+fn coefficients(
+    coding: Coding,
+    sources: &[ShardIndex],
+    wanted: &[ShardIndex],
+) -> Vec<Vec<Option<GfElement>>> {
+    let k = sources.len();
+    if coding.is_copies() {
+        return vec![vec![Some(0)]; wanted.len()];
+    }
+    let units = k.div_ceil(ELEMENTS_PER_UNIT);
+    let one = tables::get_exp_log().exp[0].to_le_bytes();
+    let unit_vector = |source: usize| {
+        let mut shard = vec![0; units * position(CODER_BYTES)];
+        let (low, high) = element_position(source);
+        (shard[low], shard[high]) = (one[0], one[1]);
+        shard
+    };
+    let inputs: Vec<_> = (0..k).map(unit_vector).collect();
+    let shards = decode_all(coding, sources, &inputs);
+    let log = &tables::get_exp_log().log;
+    let logarithm = |shard: &[u8], source: usize| {
+        let (low, high) = element_position(source);
+        match GfElement::from_le_bytes([shard[low], shard[high]]) {
+            0 => None,
+            element => Some(log[usize::from(element)]),
+        }
+    };
+    let row =
+        |shard: &ShardIndex| (0..k).map(|source| logarithm(&shards[shard.position()], source)).collect();
+    wanted.iter().map(row).collect()
+}
+
+/// The two bytes of element `index` of a shard, low and high.
+const fn element_position(index: usize) -> (usize, usize) {
+    let low = index / ELEMENTS_PER_UNIT * 64 + index % ELEMENTS_PER_UNIT;
+    (low, low + ELEMENTS_PER_UNIT)
+}
+
+/// All k + m shards from k of them, by the stock coder.
+fn decode_all(coding: Coding, sources: &[ShardIndex], inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    const WITHIN: &str = "counts and sizes are within the coder's limits, and k distinct shards are given";
+    let (k, m, length) = (usize::from(coding.k()), usize::from(coding.m()), inputs[0].len());
+    let mut shards = vec![Vec::new(); k + m];
+    for (source, input) in sources.iter().zip(inputs) {
+        shards[source.position()].clone_from(input);
+    }
+    if m == 0 {
+        return shards;
+    }
+    let mut decoder = ReedSolomonDecoder::new(k, m, length).expect(WITHIN);
+    for (source, input) in sources.iter().zip(inputs) {
+        match source.position().checked_sub(k) {
+            None => decoder.add_original_shard(source.position(), input).expect(WITHIN),
+            Some(parity) => decoder.add_recovery_shard(parity, input).expect(WITHIN),
+        }
+    }
+    for (index, shard) in decoder.decode().expect(WITHIN).restored_original_iter() {
+        shards[index] = shard.to_vec();
+    }
+    let mut encoder = ReedSolomonEncoder::new(k, m, length).expect(WITHIN);
+    shards[..k].iter().for_each(|shard| encoder.add_original_shard(shard).expect(WITHIN));
+    let parity = encoder.encode().expect(WITHIN);
+    for (shard, parity) in shards[k..].iter_mut().zip(parity.recovery_iter()) {
+        *shard = parity.to_vec();
+    }
+    shards
+}
+
+impl ChunkCommitment {
+    /// Rebuilds the same run of blocks of every shard that `rebuilder` wants, from checked blocks of its
+    /// sources (in any order, others are ignored), and checks the result against the leaves.
+    pub fn rebuild(
+        &self,
+        rebuilder: &Rebuilder,
+        blocks: &[CheckedBlocks],
+    ) -> Result<Vec<CheckedBlocks>, RebuildError> {
+        let chunk = self.layout().coding();
+        if chunk != rebuilder.coding {
+            return Err(RebuildSources::Coding { rebuilder: rebuilder.coding, chunk }.into());
+        }
+        let runs = self.runs_of_sources(rebuilder, blocks)?;
+        if chunk.is_copies() {
+            return Ok(rebuilder.wanted.iter().map(|shard| runs[0].copied_to(*shard)).collect());
+        }
+        let sources: Vec<_> = runs.iter().map(|run| run.bytes().clone()).collect();
+        let first_block = runs[0].first_block();
+        let rebuilt = rebuilder.rebuild(&sources)?;
+        let checked = rebuilder.wanted.iter().zip(rebuilt).map(|(shard, bytes)| {
+            self.verify(*shard, first_block, bytes).map_err(|mismatch| match mismatch {
+                BlockMismatch::Digest { shard, block } => {
+                    RebuildContradiction { chunk: self.root(), shard, block }.into()
+                }
+                other => RebuildError::Leaves(other),
+            })
+        });
+        checked.collect()
+    }
+
+    fn runs_of_sources<'a>(
+        &self,
+        rebuilder: &Rebuilder,
+        blocks: &'a [CheckedBlocks],
+    ) -> Result<Vec<&'a CheckedBlocks>, RebuildSources> {
+        let mut runs: Vec<&CheckedBlocks> = Vec::with_capacity(rebuilder.sources.len());
+        for &shard in &rebuilder.sources {
+            let run = blocks.iter().find(|run| run.shard() == shard).ok_or(RebuildSources::Run { shard })?;
+            if run.chunk_root() != self.root() {
+                return Err(RebuildSources::OtherChunk { expected: self.root(), found: run.chunk_root() });
+            }
+            if runs.first().is_some_and(|first| first.range() != run.range()) {
+                return Err(RebuildSources::Run { shard });
+            }
+            runs.push(run);
+        }
+        Ok(runs)
+    }
+}
+
+/// What a rebuilder is made for: coding, sources, wanted shards.
+type Pattern = (Coding, Vec<ShardIndex>, Vec<ShardIndex>);
+
+/// Rebuilders by erasure pattern, so that each pattern is planned once. Cheap to share; at most
+/// [`PLANS_MAX`](Self::PLANS_MAX) are kept (4+2 has fewer than 100 that occur).
+#[derive(Default)]
+pub struct RebuildPlans {
+    plans: Mutex<HashMap<Pattern, Arc<Rebuilder>>>,
+}
+
+impl RebuildPlans {
+    /// Plans kept; past it all are forgotten and planned again as needed.
+    pub const PLANS_MAX: usize = 1024;
+
+    /// No plans yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The rebuilder for this pattern, as [`Rebuilder::new`] makes it.
+    pub fn get(
+        &self,
+        coding: Coding,
+        available: &[ShardIndex],
+        wanted: &[ShardIndex],
+    ) -> Result<Arc<Rebuilder>, RebuilderError> {
+        let (sources, wanted) = normalised(coding, available, wanted)?;
+        let pattern = (coding, sources, wanted);
+        // A panic cannot leave the map half changed, so a poisoned one is still good.
+        let found = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&pattern).cloned();
+        if let Some(plan) = found {
+            return Ok(plan);
+        }
+        // Planned outside of the lock: two threads may plan the same, and one plan is kept.
+        let plan = Arc::new(Rebuilder::new(coding, &pattern.1, &pattern.2)?);
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() >= Self::PLANS_MAX {
+            plans.clear();
+        }
+        Ok(plans.entry(pattern).or_insert(plan).clone())
+    }
+}
