@@ -3,8 +3,20 @@
 //! Every use case of every front door calls [`authorize`] and nothing else decides. Facts come in as
 //! arguments; this module reads no rows and keeps no state.
 
+mod acl;
+mod action;
+mod authorize;
+mod policy;
+mod settings;
+
 use std::net::IpAddr;
 use std::sync::Arc;
+
+pub use acl::{Acl, AclError, AclRequest, GRANTS_MAX, Grant, Grantee, Permission};
+pub use action::Action;
+pub use authorize::{Access, BucketAccess, Denied, ObjectAccess, authorize, hides_missing_key};
+pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
+pub use settings::{ObjectOwnership, PublicAccessBlock};
 
 /// Who is asking.
 #[derive(Clone, Debug, PartialEq, Eq)]
