@@ -3,31 +3,19 @@
 //! Data cells are slices of the caller's rows; only a padded tail is copied. The length of the chunk need
 //! not be known before: a row is full until the last, and a short first row says that the chunk is small.
 
+use crate::coder::{Row, RowCoder, RowLengthError};
 use crate::coding::{BLOCK_BYTES, CHUNK_BYTES, Coding, position};
 use crate::commitment::{ChunkCommitment, Tables, leaf};
-use crate::layout::{ChunkLayout, cell_bytes_of_row};
+use crate::layout::ChunkLayout;
 use crate::tree::Node;
 use bytes::{Bytes, BytesMut};
-use reed_solomon_simd::ReedSolomonEncoder;
-
-/// One coded row: cell `i` belongs at the end of shard `i`.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// k + m cells of equal length, a multiple of 64 bytes. With k = 1 they share one buffer.
-    pub cells: Vec<Bytes>,
-}
 
 /// The row cannot come next in the chunk. The builder is as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushRowError {
     /// Empty, or longer than a row is.
-    #[error("a row of {length} bytes: must be 1 to {row_bytes}")]
-    RowLength {
-        /// Bytes given.
-        length: usize,
-        /// Bytes of a full row.
-        row_bytes: u32,
-    },
+    #[error(transparent)]
+    RowLength(#[from] RowLengthError),
     /// Only the last row may be short, and a short one was pushed before.
     #[error("a row after a short one, at {chunk_len} bytes")]
     AfterLast {
@@ -49,18 +37,17 @@ pub struct EmptyChunk;
 
 /// Codes and commits one chunk after another; keep it, since it keeps the coder's memory.
 pub struct ChunkBuilder {
-    preferred: Coding,
     coding: Coding,
     chunk_len: u32,
     leaves: Vec<Vec<Node>>,
-    encoder: Option<ReedSolomonEncoder>,
+    coder: RowCoder,
 }
 
 impl ChunkBuilder {
     /// A builder of chunks with `coding`, but copies (k = 1, the same m) for chunks of at most
     /// [`SMALL_CHUNK_BYTES`](crate::SMALL_CHUNK_BYTES). Allocates nothing yet.
     pub fn new(coding: Coding) -> Self {
-        Self { preferred: coding, coding, chunk_len: 0, leaves: Vec::new(), encoder: None }
+        Self { coding, chunk_len: 0, leaves: Vec::new(), coder: RowCoder::new(coding) }
     }
 
     /// Bytes pushed since the chunk began.
@@ -70,7 +57,7 @@ impl ChunkBuilder {
 
     /// Bytes of a full row: what to push until the chunk's end.
     pub const fn row_bytes(&self) -> u32 {
-        self.preferred.row_bytes()
+        self.coder.coding().row_bytes()
     }
 
     /// The coding of the chunk being built: settled by its first row.
@@ -81,10 +68,8 @@ impl ChunkBuilder {
     /// Codes the next row and hashes its cells. All rows but the last must have
     /// [`row_bytes`](Self::row_bytes); after an error the builder is as before.
     pub fn push_row(&mut self, row: Bytes) -> Result<Row, PushRowError> {
-        let row_bytes = self.preferred.row_bytes();
-        let row_len = u32::try_from(row.len()).ok().filter(|length| (1..=row_bytes).contains(length));
-        let row_len = row_len.ok_or(PushRowError::RowLength { length: row.len(), row_bytes })?;
-        if !self.chunk_len.is_multiple_of(row_bytes) {
+        let row_len = self.coder.check_length(&row)?;
+        if !self.chunk_len.is_multiple_of(self.row_bytes()) {
             return Err(PushRowError::AfterLast { chunk_len: self.chunk_len });
         }
         let chunk_len = self.chunk_len + row_len;
@@ -93,30 +78,15 @@ impl ChunkBuilder {
         }
         if self.chunk_len == 0 {
             // A row of k > 1 that is small is not full, so the chunk ends with it.
-            self.coding = self.preferred.for_chunk_len(row_len);
+            self.coding = self.coder.coding().for_chunk_len(row_len);
             self.leaves = vec![Vec::new(); usize::from(self.coding.tables())];
         }
         self.chunk_len = chunk_len;
-        let cells = self.code(row, row_len);
-        for (table, cell) in self.leaves.iter_mut().zip(&cells) {
+        let row = self.coder.code_as(self.coding, row);
+        for (table, cell) in self.leaves.iter_mut().zip(&row.cells) {
             table.extend(cell.chunks(position(BLOCK_BYTES)).map(leaf));
         }
-        Ok(Row { cells })
-    }
-
-    fn code(&mut self, row: Bytes, row_len: u32) -> Vec<Bytes> {
-        let cell_bytes = position(cell_bytes_of_row(row_len, self.coding));
-        let shards = usize::from(self.coding.shards());
-        let mut cells = data_cells(row, cell_bytes, usize::from(self.coding.k()));
-        if self.coding.is_copies() {
-            cells.resize(shards, cells[0].clone());
-        } else if self.coding.m() > 0 {
-            let parity = encode_parity(&mut self.encoder, self.coding, cell_bytes, &cells);
-            cells.extend(
-                (0..usize::from(self.coding.m())).map(|i| parity.slice(i * cell_bytes..(i + 1) * cell_bytes)),
-            );
-        }
-        cells
+        Ok(row)
     }
 
     /// Ends the chunk. The builder is ready for the next one, whatever the answer.
@@ -126,49 +96,6 @@ impl ChunkBuilder {
         self.chunk_len = 0;
         Ok(commitment)
     }
-}
-
-/// The k data cells of a row: slices of it, but a copy of what must be padded.
-fn data_cells(row: Bytes, cell_bytes: usize, k: usize) -> Vec<Bytes> {
-    let mut cells: Vec<Bytes> = Vec::with_capacity(k);
-    let mut rest = row;
-    while rest.len() >= cell_bytes {
-        cells.push(rest.split_to(cell_bytes));
-    }
-    if !rest.is_empty() {
-        let mut padded = BytesMut::with_capacity(cell_bytes);
-        padded.extend_from_slice(&rest);
-        padded.resize(cell_bytes, 0);
-        cells.push(padded.freeze());
-    }
-    if cells.len() < k {
-        cells.resize(k, Bytes::from(vec![0; cell_bytes]));
-    }
-    cells
-}
-
-/// The m parity cells, one after the other in one buffer.
-fn encode_parity(
-    encoder: &mut Option<ReedSolomonEncoder>,
-    coding: Coding,
-    cell_bytes: usize,
-    data: &[Bytes],
-) -> Bytes {
-    const WITHIN: &str = "counts and sizes are within the coder's limits";
-    let (k, m) = (usize::from(coding.k()), usize::from(coding.m()));
-    let encoder = match encoder {
-        Some(encoder) => {
-            encoder.reset(k, m, cell_bytes).expect(WITHIN);
-            encoder
-        }
-        None => encoder.insert(ReedSolomonEncoder::new(k, m, cell_bytes).expect(WITHIN)),
-    };
-    for cell in data {
-        encoder.add_original_shard(cell).expect(WITHIN);
-    }
-    let mut parity = Vec::with_capacity(m * cell_bytes);
-    encoder.encode().expect(WITHIN).recovery_iter().for_each(|cell| parity.extend_from_slice(cell));
-    parity.into()
 }
 
 /// A chunk coded at once.

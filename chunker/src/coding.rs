@@ -15,6 +15,8 @@ pub const BLOCK_BYTES: u32 = 16 << 10;
 pub const CODER_BYTES: u32 = 64;
 /// Chunks of at most this length are stored as copies (k = 1) and never enter the coder.
 pub const SMALL_CHUNK_BYTES: u32 = 64 << 10;
+// A row of k > 1 that is small is not full, so it is the chunk's only one: its coding is known from it.
+const _: () = assert!(SMALL_CHUNK_BYTES < 2 * CELL_BYTES);
 /// Most shards (k + m) a chunk can have.
 pub const SHARDS_MAX: u8 = 64;
 

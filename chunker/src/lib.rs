@@ -23,6 +23,7 @@
 mod assemble;
 mod blob;
 mod builder;
+mod coder;
 mod coding;
 mod commitment;
 mod content;
@@ -37,7 +38,8 @@ mod tree;
 
 pub use assemble::AssembleError;
 pub use blob::{BlobCommitment, PushChunkError};
-pub use builder::{ChunkBuilder, EmptyChunk, EncodedChunk, PushRowError, Row, encode_chunk};
+pub use builder::{ChunkBuilder, EmptyChunk, EncodedChunk, PushRowError, encode_chunk};
+pub use coder::{Row, RowCoder, RowLengthError};
 pub use coding::{
     BLOCK_BYTES, CELL_BYTES, CHUNK_BYTES, CODER_BYTES, Coding, CodingError, SHARDS_MAX, SMALL_CHUNK_BYTES,
 };

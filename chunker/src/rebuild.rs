@@ -166,20 +166,24 @@ impl Rebuilder {
 
     /// The sum of the sources, each times its coefficient.
     fn combine(&self, row: &[Option<GfElement>], sources: &[Bytes], length: usize) -> Vec<u8> {
-        let mut sum = vec![0; length];
-        let mut product = [[0; 64]; SLICE_BYTES / 64];
-        for (slice, sum) in sum.chunks_mut(SLICE_BYTES).enumerate() {
-            let at = slice * SLICE_BYTES;
-            let product = &mut product[..sum.len() / 64];
+        let mut combined = Vec::with_capacity(length);
+        let (mut sum, mut product) = ([[0; 64]; SLICE_BYTES / 64], [[0; 64]; SLICE_BYTES / 64]);
+        while combined.len() < length {
+            let slice = combined.len()..length.min(combined.len() + SLICE_BYTES);
+            let sum = &mut sum[..slice.len() / 64];
+            let product = &mut product[..slice.len() / 64];
+            sum.fill([0; 64]);
             for (source, log) in sources.iter().zip(row).filter_map(|(source, log)| Some((source, (*log)?))) {
-                product.as_flattened_mut().copy_from_slice(&source[at..at + sum.len()]);
+                product.as_flattened_mut().copy_from_slice(&source[slice.clone()]);
                 if log != 0 {
                     self.engine.mul(product, log);
                 }
-                sum.iter_mut().zip(product.as_flattened()).for_each(|(sum, byte)| *sum ^= byte);
+                let bytes = sum.as_flattened_mut().iter_mut().zip(product.as_flattened());
+                bytes.for_each(|(sum, byte)| *sum ^= byte);
             }
+            combined.extend_from_slice(sum.as_flattened());
         }
-        sum
+        combined
     }
 }
 
