@@ -317,3 +317,6 @@ fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
     *rest = after;
     *taken
 }
+
+#[cfg(test)]
+mod tests;
