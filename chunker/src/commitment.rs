@@ -4,49 +4,18 @@
 //! root) → `verify()` → `CheckedBlocks`. Only the last kind of bytes can be assembled or rebuilt from.
 //! Where a commitment or a block came from is not known here.
 
+mod tables;
+
+pub use tables::CommitmentDecodeError;
+pub(crate) use tables::Tables;
+
 use crate::coding::{BLOCK_BYTES, position};
-use crate::digest::{ChunkRoot, Digest, ShardRoot};
-use crate::header::{ChunkHeader, FORMAT, HeaderError};
+use crate::digest::{ChunkRoot, ShardRoot};
 use crate::id::ShardIndex;
 use crate::layout::ChunkLayout;
 use crate::tree::{self, BLOCKS, Node, SHARDS};
 use bytes::Bytes;
 use std::ops::Range;
-
-/// Bytes before the shard roots: format u16, then the chunk header.
-const PREFIX_BYTES: usize = 2 + ChunkHeader::BYTES;
-
-/// A chunk's layout, the roots of its shards and the leaf tables of all of them, as they were received.
-///
-/// Encoding: format u16 ‖ chunk header ‖ shard roots ‖ leaf tables, in shard order; with k = 1 one root and
-/// one table stand for all the equal shards. 12 KiB for a full chunk at 4+2.
-#[derive(Clone)]
-pub(crate) struct Tables {
-    layout: ChunkLayout,
-    encoded: Bytes,
-}
-
-/// The bytes are no commitment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CommitmentDecodeError {
-    /// Too short for a header.
-    #[error("{length} bytes are too few for a commitment")]
-    Truncated {
-        /// Bytes given.
-        length: usize,
-    },
-    /// The header is of another format or contradicts itself.
-    #[error(transparent)]
-    Header(#[from] HeaderError),
-    /// Longer or shorter than its header says.
-    #[error("a commitment of {length} bytes, where its header says {expected}")]
-    Length {
-        /// Bytes given.
-        length: usize,
-        /// Bytes that the header implies.
-        expected: usize,
-    },
-}
 
 /// The commitment is well-formed but not the one that was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,64 +99,22 @@ pub struct CheckedBlocks {
     bytes: Bytes,
 }
 
-impl Tables {
-    /// From the leaves of each stored table, in shard order.
-    pub(crate) fn from_leaves(layout: ChunkLayout, leaves: &[Vec<Node>]) -> Self {
-        let mut encoded = Vec::with_capacity(Self::encoded_bytes(&layout));
-        encoded.extend_from_slice(&FORMAT.to_be_bytes());
-        encoded.extend_from_slice(&ChunkHeader::new(layout).encode());
-        leaves.iter().for_each(|table| encoded.extend_from_slice(&tree::root::<BLOCKS>(table)));
-        leaves.iter().for_each(|table| encoded.extend_from_slice(table.as_flattened()));
-        assert_eq!(encoded.len(), Self::encoded_bytes(&layout), "one leaf per block of each stored table");
-        Self { layout, encoded: encoded.into() }
-    }
-
-    fn encoded_bytes(layout: &ChunkLayout) -> usize {
-        let per_table = Digest::BYTES * (1 + position(layout.blocks()));
-        PREFIX_BYTES + usize::from(layout.coding().tables()) * per_table
-    }
-
-    /// Shard roots as stored: one where the shards are copies.
-    fn stored_roots(&self) -> &[Node] {
-        let roots = usize::from(self.layout.coding().tables());
-        &self.encoded[PREFIX_BYTES..].as_chunks().0[..roots]
-    }
-
-    /// Leaves of stored table `table`.
-    fn leaves(&self, table: usize) -> &[Node] {
-        let blocks = position(self.layout.blocks());
-        let first = usize::from(self.layout.coding().tables()) + table * blocks;
-        &self.encoded[PREFIX_BYTES..].as_chunks().0[first..first + blocks]
-    }
-
-    /// Shard roots of all k + m shards, equal ones repeated.
-    fn shard_roots(&self) -> Vec<Node> {
-        let coding = self.layout.coding();
-        let stored = self.stored_roots();
-        coding.shard_indices().map(|shard| stored[coding.table_of(shard)]).collect()
-    }
-
-    fn chunk_root(&self) -> ChunkRoot {
-        ChunkHeader::new(self.layout).root(&tree::root::<SHARDS>(&self.shard_roots()))
-    }
-}
-
 impl UncheckedCommitment {
     /// Takes a copy of `bytes`; see [`decode_bytes`](Self::decode_bytes).
     pub fn decode(bytes: &[u8]) -> Result<Self, CommitmentDecodeError> {
-        let layout = decode_layout(bytes)?;
-        Ok(Self(Tables { layout, encoded: Bytes::copy_from_slice(bytes) }))
+        // Its length is checked before it is copied.
+        tables::decode_layout(bytes)?;
+        Self::decode_bytes(Bytes::copy_from_slice(bytes))
     }
 
     /// Reads foreign bytes without copying them. Nothing is allocated.
     pub fn decode_bytes(bytes: Bytes) -> Result<Self, CommitmentDecodeError> {
-        let layout = decode_layout(&bytes)?;
-        Ok(Self(Tables { layout, encoded: bytes }))
+        Tables::decode(bytes).map(Self)
     }
 
     /// The layout that it claims.
     pub const fn claimed_layout(&self) -> &ChunkLayout {
-        &self.0.layout
+        self.0.layout()
     }
 
     /// The root that its header and shard roots make. Says nothing of the leaf tables.
@@ -197,7 +124,7 @@ impl UncheckedCommitment {
 
     /// Checks header, shard roots and every leaf table against `root`.
     pub fn check(self, root: &ChunkRoot) -> Result<ChunkCommitment, CommitmentMismatch> {
-        let shards: Vec<_> = self.0.layout.coding().shard_indices().collect();
+        let shards: Vec<_> = self.0.layout().coding().shard_indices().collect();
         self.check_shards(root, &shards)
     }
 
@@ -215,22 +142,6 @@ impl UncheckedCommitment {
         let commitment = ChunkCommitment { tables: self.0, root: found, checked: 0 };
         commitment.check_more(shards)
     }
-}
-
-fn decode_layout(bytes: &[u8]) -> Result<ChunkLayout, CommitmentDecodeError> {
-    let truncated = CommitmentDecodeError::Truncated { length: bytes.len() };
-    let (format, rest) = bytes.split_first_chunk::<2>().ok_or(truncated)?;
-    let format = u16::from_be_bytes(*format);
-    if format != FORMAT {
-        return Err(HeaderError::Format { format }.into());
-    }
-    let header = rest.first_chunk::<{ ChunkHeader::BYTES }>().ok_or(truncated)?;
-    let layout = ChunkHeader::decode(*header)?.layout();
-    let expected = Tables::encoded_bytes(&layout);
-    if bytes.len() != expected {
-        return Err(CommitmentDecodeError::Length { length: bytes.len(), expected });
-    }
-    Ok(layout)
 }
 
 impl ChunkCommitment {
@@ -266,12 +177,12 @@ impl ChunkCommitment {
 
     /// Where the chunk's bytes lie.
     pub const fn layout(&self) -> &ChunkLayout {
-        &self.tables.layout
+        self.tables.layout()
     }
 
     /// The encoding that [`UncheckedCommitment::decode`] reads; shares memory, costs nothing.
     pub fn encode(&self) -> Bytes {
-        self.tables.encoded.clone()
+        self.tables.encoded().clone()
     }
 
     /// The root of a shard; `None` if there is no such shard.
@@ -356,7 +267,7 @@ impl std::fmt::Debug for UncheckedCommitment {
 
 impl PartialEq for ChunkCommitment {
     fn eq(&self, other: &Self) -> bool {
-        self.root == other.root && self.tables.encoded == other.tables.encoded
+        self.root == other.root && self.tables.encoded() == other.tables.encoded()
     }
 }
 

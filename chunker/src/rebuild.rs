@@ -6,20 +6,21 @@
 //! knows no rows: any run of 64-byte units, across any number of rows, is one call.
 //! What comes out is checked against the leaves; a difference is an alarm of its own.
 
+mod coefficients;
+mod plans;
+
+pub use plans::RebuildPlans;
+
 use crate::coding::{CODER_BYTES, Coding, position};
 use crate::commitment::{BlockMismatch, CheckedBlocks, ChunkCommitment};
 use crate::digest::ChunkRoot;
 use crate::id::ShardIndex;
 use bytes::Bytes;
-use reed_solomon_simd::engine::{DefaultEngine, Engine, GfElement, tables};
-use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use coefficients::coefficients;
+use reed_solomon_simd::engine::{DefaultEngine, Engine, GfElement};
 
 /// Bytes multiplied at a time: source, product and result stay in the first-level cache.
 const SLICE_BYTES: usize = 4096;
-/// Field elements in a 64-byte unit of the coder: 32 low bytes, then their 32 high bytes.
-const ELEMENTS_PER_UNIT: usize = 32;
 
 /// The shards cannot be rebuilt from these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -219,75 +220,6 @@ fn normalised(
     Ok((sources, sorted(wanted)))
 }
 
-/// What each wanted shard is made of: decodes k unit vectors at once, one to an element of the coder's unit.
-fn coefficients(
-    coding: Coding,
-    sources: &[ShardIndex],
-    wanted: &[ShardIndex],
-) -> Vec<Vec<Option<GfElement>>> {
-    let k = sources.len();
-    if coding.is_copies() {
-        return vec![vec![Some(0)]; wanted.len()];
-    }
-    let units = k.div_ceil(ELEMENTS_PER_UNIT);
-    let one = tables::get_exp_log().exp[0].to_le_bytes();
-    let unit_vector = |source: usize| {
-        let mut shard = vec![0; units * position(CODER_BYTES)];
-        let (low, high) = element_position(source);
-        (shard[low], shard[high]) = (one[0], one[1]);
-        shard
-    };
-    let inputs: Vec<_> = (0..k).map(unit_vector).collect();
-    let shards = decode_all(coding, sources, &inputs);
-    let log = &tables::get_exp_log().log;
-    let logarithm = |shard: &[u8], source: usize| {
-        let (low, high) = element_position(source);
-        match GfElement::from_le_bytes([shard[low], shard[high]]) {
-            0 => None,
-            element => Some(log[usize::from(element)]),
-        }
-    };
-    let row =
-        |shard: &ShardIndex| (0..k).map(|source| logarithm(&shards[shard.position()], source)).collect();
-    wanted.iter().map(row).collect()
-}
-
-/// The two bytes of element `index` of a shard, low and high.
-const fn element_position(index: usize) -> (usize, usize) {
-    let low = index / ELEMENTS_PER_UNIT * 64 + index % ELEMENTS_PER_UNIT;
-    (low, low + ELEMENTS_PER_UNIT)
-}
-
-/// All k + m shards from k of them, by the stock coder.
-fn decode_all(coding: Coding, sources: &[ShardIndex], inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    const WITHIN: &str = "counts and sizes are within the coder's limits, and k distinct shards are given";
-    let (k, m, length) = (usize::from(coding.k()), usize::from(coding.m()), inputs[0].len());
-    let mut shards = vec![Vec::new(); k + m];
-    for (source, input) in sources.iter().zip(inputs) {
-        shards[source.position()].clone_from(input);
-    }
-    if m == 0 {
-        return shards;
-    }
-    let mut decoder = ReedSolomonDecoder::new(k, m, length).expect(WITHIN);
-    for (source, input) in sources.iter().zip(inputs) {
-        match source.position().checked_sub(k) {
-            None => decoder.add_original_shard(source.position(), input).expect(WITHIN),
-            Some(parity) => decoder.add_recovery_shard(parity, input).expect(WITHIN),
-        }
-    }
-    for (index, shard) in decoder.decode().expect(WITHIN).restored_original_iter() {
-        shards[index] = shard.to_vec();
-    }
-    let mut encoder = ReedSolomonEncoder::new(k, m, length).expect(WITHIN);
-    shards[..k].iter().for_each(|shard| encoder.add_original_shard(shard).expect(WITHIN));
-    let parity = encoder.encode().expect(WITHIN);
-    for (shard, parity) in shards[k..].iter_mut().zip(parity.recovery_iter()) {
-        *shard = parity.to_vec();
-    }
-    shards
-}
-
 impl ChunkCommitment {
     /// Rebuilds the same run of blocks of every shard that `rebuilder` wants, from checked blocks of its
     /// sources (in any order, others are ignored), and checks the result against the leaves.
@@ -335,48 +267,5 @@ impl ChunkCommitment {
             runs.push(run);
         }
         Ok(runs)
-    }
-}
-
-/// What a rebuilder is made for: coding, sources, wanted shards.
-type Pattern = (Coding, Vec<ShardIndex>, Vec<ShardIndex>);
-
-/// Rebuilders by erasure pattern, so that each pattern is planned once. Cheap to share; at most
-/// [`PLANS_MAX`](Self::PLANS_MAX) are kept (4+2 has fewer than 100 that occur).
-#[derive(Default)]
-pub struct RebuildPlans {
-    plans: Mutex<HashMap<Pattern, Arc<Rebuilder>>>,
-}
-
-impl RebuildPlans {
-    /// Plans kept; past it all are forgotten and planned again as needed.
-    pub const PLANS_MAX: usize = 1024;
-
-    /// No plans yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The rebuilder for this pattern, as [`Rebuilder::new`] makes it.
-    pub fn get(
-        &self,
-        coding: Coding,
-        available: &[ShardIndex],
-        wanted: &[ShardIndex],
-    ) -> Result<Arc<Rebuilder>, RebuilderError> {
-        let (sources, wanted) = normalised(coding, available, wanted)?;
-        let pattern = (coding, sources, wanted);
-        // A panic cannot leave the map half changed, so a poisoned one is still good.
-        let found = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&pattern).cloned();
-        if let Some(plan) = found {
-            return Ok(plan);
-        }
-        // Planned outside of the lock: two threads may plan the same, and one plan is kept.
-        let plan = Arc::new(Rebuilder::new(coding, &pattern.1, &pattern.2)?);
-        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        if plans.len() >= Self::PLANS_MAX {
-            plans.clear();
-        }
-        Ok(plans.entry(pattern).or_insert(plan).clone())
     }
 }

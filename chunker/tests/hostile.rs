@@ -104,7 +104,10 @@ fn what_is_missing_is_said() {
     let first = commitment.verify(ShardIndex(0), 0, shard.slice(..BLOCK_BYTES as usize)).unwrap();
     let missing = AssembleError::Missing { shard: ShardIndex(0), offset: BLOCK_BYTES };
     assert_eq!(commitment.assemble(100..20_000, std::slice::from_ref(&first)).unwrap_err(), missing);
-    assert_eq!(commitment.assemble(100..200, &[first.clone()]).unwrap().concat(), shard[100..200]);
+    assert_eq!(
+        commitment.assemble(100..200, std::slice::from_ref(&first)).unwrap().concat(),
+        shard[100..200]
+    );
     assert!(commitment.assemble(7..7, &[]).unwrap().is_empty());
     let range = AssembleError::Range { start: 5, end: 300_001, chunk_len: 300_000 };
     assert_eq!(commitment.assemble(5..300_001, &[]).unwrap_err(), range);
@@ -114,12 +117,12 @@ fn what_is_missing_is_said() {
 
     let rebuilder = Rebuilder::new(coding(), &[0, 1, 2, 3].map(ShardIndex), &[ShardIndex(4)]).unwrap();
     let run = RebuildSources::Run { shard: ShardIndex(1) };
-    assert_eq!(commitment.rebuild(&rebuilder, &[first.clone()]).unwrap_err(), run.into());
+    assert_eq!(commitment.rebuild(&rebuilder, std::slice::from_ref(&first)).unwrap_err(), run.into());
     let other_run =
         commitment.verify(ShardIndex(1), 1, encoded.shard(ShardIndex(1)).slice(16384..32768)).unwrap();
     assert_eq!(commitment.rebuild(&rebuilder, &[first, other_run]).unwrap_err(), run.into());
     let sources = RebuildSources::Count { expected: 4, found: 1 };
-    assert_eq!(rebuilder.rebuild(&[shard.clone()]), Err(sources));
+    assert_eq!(rebuilder.rebuild(std::slice::from_ref(&shard)), Err(sources));
     let uneven = [shard.clone(), shard.clone(), shard.slice(..64), shard.clone()];
     let length = RebuildSources::Length { first: shard.len(), length: 64 };
     assert_eq!(rebuilder.rebuild(&uneven), Err(length));
