@@ -35,6 +35,8 @@ mod object;
 mod proof;
 mod rebuild;
 mod tree;
+#[cfg(test)]
+mod vectors;
 
 pub use assemble::AssembleError;
 pub use blob::{BlobCommitment, PushChunkError};
