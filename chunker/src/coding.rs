@@ -84,9 +84,18 @@ impl Coding {
         shard.0 < self.shards()
     }
 
-    /// Whether `shard` holds object bytes rather than parity.
+    /// Whether `shard` is one of the k data shards. Of copies that is the first, though all hold the same.
     pub const fn is_data(self, shard: ShardIndex) -> bool {
         shard.0 < self.k
+    }
+
+    /// Which of a row's k data cells `shard` holds; copies all hold the only one. `None` for parity.
+    pub(crate) const fn column(self, shard: ShardIndex) -> Option<u8> {
+        match shard.0 {
+            index if index < self.k => Some(index),
+            index if self.is_copies() && index < self.shards() => Some(0),
+            _ => None,
+        }
     }
 
     /// All shards, data first.

@@ -107,27 +107,26 @@ impl ChunkLayout {
         at(blocks.start)..at(blocks.end)
     }
 
-    /// The bytes of `shard` that are padding: zero, and last in a data shard. Empty for parity shards.
+    /// The bytes of `shard` that are padding: zero, and last in a data shard or copy. Empty for parity shards.
     pub fn padding(&self, shard: ShardIndex) -> Range<u32> {
         let end = self.shard_bytes();
-        if !self.coding.is_data(shard) {
-            return end..end;
-        }
+        let Some(column) = self.coding.column(shard) else { return end..end };
         let last = self.rows() - 1;
         let row = self.row_range(last);
         let cell = self.cell_bytes(last);
-        let filled = (row.end - row.start).saturating_sub(u32::from(shard.0) * cell).min(cell);
+        let filled = (row.end - row.start).saturating_sub(u32::from(column) * cell).min(cell);
         last * CELL_BYTES + filled..end
     }
 
-    /// The byte of the chunk that byte `offset` of data shard `shard` is; `None` for parity and padding.
+    /// The byte of the chunk that byte `offset` of `shard` is; `None` for parity and padding.
     pub fn chunk_offset(&self, shard: ShardIndex, offset: u32) -> Option<u32> {
-        if !self.coding.is_data(shard) || offset >= self.padding(shard).start {
+        let column = self.coding.column(shard)?;
+        if offset >= self.padding(shard).start {
             return None;
         }
         let row = offset / CELL_BYTES;
         let cell = self.cell_bytes(row);
-        Some(self.row_range(row).start + u32::from(shard.0) * cell + offset % CELL_BYTES)
+        Some(self.row_range(row).start + u32::from(column) * cell + offset % CELL_BYTES)
     }
 
     /// The cell pieces that make up `range` of the chunk, in the chunk's order; the range is cut off at the
@@ -221,6 +220,16 @@ mod tests {
         assert_eq!(short.padding(ShardIndex(1)), CELL_BYTES + 36..CELL_BYTES + 64);
         assert_eq!(short.padding(ShardIndex(2)), CELL_BYTES..CELL_BYTES + 64);
         assert_eq!(short.padding(ShardIndex(4)), CELL_BYTES + 64..CELL_BYTES + 64);
+    }
+
+    #[test]
+    fn every_copy_holds_the_chunk_and_its_padding() {
+        let copies = layout(100, 1, 2);
+        for shard in (0..3).map(ShardIndex) {
+            assert_eq!(copies.padding(shard), 100..128);
+            assert_eq!((copies.chunk_offset(shard, 99), copies.chunk_offset(shard, 100)), (Some(99), None));
+        }
+        assert_eq!(copies.chunk_offset(ShardIndex(3), 0), None);
     }
 
     #[test]

@@ -14,6 +14,33 @@
 //!   [assembled](ChunkCommitment::assemble) or used to [rebuild](ChunkCommitment::rebuild) others;
 //! * auditing: [`BlockProof`] leads from one block to the object root.
 //!
+//! ```
+//! use ashlar_chunker::*;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Write: six shards of which any four are enough.
+//! let coding = Coding::new(4, 2)?;
+//! let content = bytes::Bytes::from(vec![7; 300_000]);
+//! let written = encode_chunk(coding, content.clone())?;
+//! let root = written.commitment.root();
+//!
+//! // Read bytes 1,000 to 2,000 while shard 0, which holds them, is lost.
+//! let commitment = UncheckedCommitment::decode(&written.commitment.encode())?.check(&root)?;
+//! let wanted = commitment.layout().shard_ranges(1_000..2_000).remove(0);
+//! let left: Vec<_> = coding.shard_indices().filter(|shard| *shard != wanted.shard).collect();
+//! let rebuilder = Rebuilder::new(coding, &left, &[wanted.shard])?;
+//! let mut sources = Vec::new();
+//! for &shard in rebuilder.sources() {
+//!     let range = commitment.layout().blocks_range(wanted.blocks.clone());
+//!     let from_node = written.shard(shard).slice(range.start as usize..range.end as usize);
+//!     sources.push(commitment.verify(shard, wanted.blocks.start, from_node)?);
+//! }
+//! let rebuilt = commitment.rebuild(&rebuilder, &sources)?;
+//! let bytes = commitment.assemble(1_000..2_000, &rebuilt)?.concat();
+//! assert_eq!(bytes, content[1_000..2_000]);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Normative text: `docs/formats/commitment.md`, with vectors beside it. This crate does no I/O, starts no
 //! thread, reads no clock and knows neither nodes nor metadata. Foreign bytes never make it panic, and
 //! never make it allocate before their length agreed with a header that is itself within limits.

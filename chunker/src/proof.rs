@@ -185,9 +185,7 @@ impl BlockProof {
         }
         let padding = place.header.layout().padding(place.shard);
         let filled = position(padding.start.clamp(range.start, range.end) - range.start);
-        if place.header.layout().coding().is_data(place.shard)
-            && block[filled..].iter().any(|byte| *byte != 0)
-        {
+        if block[filled..].iter().any(|byte| *byte != 0) {
             return Err(ProofError::Padding);
         }
         Ok(place.proven())

@@ -78,6 +78,25 @@ fn padding_that_is_not_zero_is_neither_assembled_nor_proven() {
     assert!(proof.verify(&object.root(), &encoded.shard(last).slice(..BLOCK_BYTES as usize)).is_ok());
 }
 
+/// Every copy is checked, not only the first.
+#[test]
+fn padding_of_copies_is_checked_too() {
+    let encoded = encode_chunk(coding(), content("copies", 128)).unwrap();
+    let mut forged = encoded.commitment.encode().to_vec();
+    forged[2..6].copy_from_slice(&100u32.to_be_bytes());
+    let commitment = adopt(&forged);
+    for shard in commitment.layout().coding().shard_indices() {
+        let run = commitment.verify(shard, 0, encoded.shard(shard)).unwrap();
+        let error = AssembleError::Padding { shard, offset: 100 };
+        assert_eq!(commitment.assemble(0..100, &[run]).unwrap_err(), error);
+        let mut blob = BlobCommitment::new();
+        blob.push(commitment.root(), 100).unwrap();
+        let object = ObjectCommitment::new(&[Part { length: 100, blob: blob.root() }]).unwrap();
+        let proof = BlockProof::new(&object, 0, &blob, 0, &commitment, (shard, 0)).unwrap();
+        assert_eq!(proof.verify(&object.root(), &encoded.shard(shard)), Err(ProofError::Padding));
+    }
+}
+
 #[test]
 fn checked_blocks_serve_their_own_chunk_only() {
     let one = encode_chunk(coding(), content("one", 300_000)).unwrap();
