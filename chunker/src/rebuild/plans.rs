@@ -48,3 +48,35 @@ impl RebuildPlans {
         Ok(plans.entry(pattern).or_insert(plan).clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_planned_once_however_it_is_written() {
+        let coding = Coding::new(4, 2).unwrap();
+        let plans = RebuildPlans::new();
+        let get = |left: &[u8], wanted: &[u8]| {
+            let shards = |indices: &[u8]| indices.iter().map(|i| ShardIndex(*i)).collect::<Vec<_>>();
+            plans.get(coding, &shards(left), &shards(wanted))
+        };
+        let plan = get(&[0, 1, 3, 4], &[2]).unwrap();
+        assert!(Arc::ptr_eq(&plan, &get(&[4, 3, 1, 0, 5], &[2, 2]).unwrap()));
+        assert!(!Arc::ptr_eq(&plan, &get(&[0, 1, 3, 5], &[2]).unwrap()));
+        assert!(!Arc::ptr_eq(&plan, &get(&[0, 1, 3, 4], &[2, 5]).unwrap()));
+        assert!(get(&[0, 1, 3], &[2]).is_err());
+    }
+
+    #[test]
+    fn the_memory_of_plans_is_bounded() {
+        let coding = Coding::new(1, 63).unwrap();
+        let plans = RebuildPlans::new();
+        for source in coding.shard_indices() {
+            for wanted in coding.shard_indices() {
+                plans.get(coding, &[source], &[wanted]).unwrap();
+                assert!(plans.plans.lock().unwrap().len() <= RebuildPlans::PLANS_MAX);
+            }
+        }
+    }
+}
