@@ -12,10 +12,10 @@ mod settings;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use acl::{Acl, AclError, AclRequest, GRANTS_MAX, Grant, Grantee, Permission};
+pub use acl::{Acl, AclError, AclRequest, GRANTS_MAX, Grant, Grantee, Permission, owner_of_new_object};
 pub use action::Action;
-pub use authorize::{Access, BucketAccess, Denied, ObjectAccess, authorize, hides_missing_key};
-pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError};
+pub use authorize::{Access, BucketAccess, Denied, ObjectAccess, authorize, authorize_missing_key};
+pub use policy::{POLICY_BYTES_MAX, Policy, PolicyError, REQUEST_KEYS};
 pub use settings::{ObjectOwnership, PublicAccessBlock};
 
 /// Who is asking.

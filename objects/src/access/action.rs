@@ -3,9 +3,29 @@
 //! One list: an action that no operation uses is still known when AWS has it, so that policies written for
 //! AWS are accepted; [`Action::name`] is the spelling of IAM.
 
+/// A set of actions: one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ActionSet(u128);
+
+const _: () = assert!(Action::ALL.len() <= 128, "a set of actions has one bit each");
+
+impl ActionSet {
+    pub(super) fn insert(&mut self, action: Action) {
+        self.0 |= action.bit();
+    }
+
+    pub(super) fn contains(self, action: Action) -> bool {
+        self.0 & action.bit() != 0
+    }
+
+    pub(super) fn complement(self) -> Self {
+        Self(!self.0)
+    }
+}
+
 /// Which resource an action is asked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(super) enum Scope {
     /// Every bucket: no resource of one bucket.
     Service,
     /// A bucket.
@@ -31,7 +51,12 @@ macro_rules! actions {
                 match self { $($(Self::$variant => concat!("s3:", stringify!($variant)),)*)* }
             }
 
-            pub(crate) const fn scope(self) -> Scope {
+            /// Its own bit: the number of a variant is below 128, see above.
+            const fn bit(self) -> u128 {
+                1 << (self as u8)
+            }
+
+            pub(super) const fn scope(self) -> Scope {
                 match self { $($(Self::$variant => Scope::$scope,)*)* }
             }
         }
@@ -46,7 +71,9 @@ actions! {
         CreateBucket,
         DeleteBucket,
         DeleteBucketPolicy,
+        DeleteBucketWebsite,
         GetAccelerateConfiguration,
+        GetAnalyticsConfiguration,
         GetBucketAcl,
         GetBucketCORS,
         GetBucketLocation,
@@ -62,12 +89,16 @@ actions! {
         GetBucketVersioning,
         GetBucketWebsite,
         GetEncryptionConfiguration,
+        GetIntelligentTieringConfiguration,
+        GetInventoryConfiguration,
         GetLifecycleConfiguration,
+        GetMetricsConfiguration,
         GetReplicationConfiguration,
         ListBucket,
         ListBucketMultipartUploads,
         ListBucketVersions,
         PutAccelerateConfiguration,
+        PutAnalyticsConfiguration,
         PutBucketAcl,
         PutBucketCORS,
         PutBucketLogging,
@@ -80,9 +111,11 @@ actions! {
         PutBucketTagging,
         PutBucketVersioning,
         PutBucketWebsite,
-        DeleteBucketWebsite,
         PutEncryptionConfiguration,
+        PutIntelligentTieringConfiguration,
+        PutInventoryConfiguration,
         PutLifecycleConfiguration,
+        PutMetricsConfiguration,
         PutReplicationConfiguration,
     }
     Object {
@@ -98,10 +131,13 @@ actions! {
         GetObjectLegalHold,
         GetObjectRetention,
         GetObjectTagging,
+        GetObjectTorrent,
         GetObjectVersion,
         GetObjectVersionAcl,
         GetObjectVersionAttributes,
+        GetObjectVersionForReplication,
         GetObjectVersionTagging,
+        GetObjectVersionTorrent,
         ListMultipartUploadParts,
         PutObject,
         PutObjectAcl,
@@ -110,6 +146,10 @@ actions! {
         PutObjectTagging,
         PutObjectVersionAcl,
         PutObjectVersionTagging,
+        ObjectOwnerOverrideToBucketOwner,
+        ReplicateDelete,
+        ReplicateObject,
+        ReplicateTags,
         RestoreObject,
     }
 }

@@ -6,21 +6,20 @@
 use serde::{Deserialize, Serialize};
 
 /// Who owns what is written to a bucket, and whether ACLs count there.
+///
+/// The default is what holds where nothing is stored (ADR 0002).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObjectOwnership {
     /// The bucket's owner owns every object and ACLs are switched off.
-    #[default]
     BucketOwnerEnforced,
     /// The bucket's owner owns what is written with the canned ACL `bucket-owner-full-control`.
     BucketOwnerPreferred,
     /// Whoever writes an object owns it.
+    #[default]
     ObjectWriter,
 }
 
 impl ObjectOwnership {
-    /// What a fresh bucket has when its creator said nothing (ADR 0002).
-    pub const NEW_BUCKET: Self = Self::ObjectWriter;
-
     /// S3's word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -55,6 +54,6 @@ pub struct PublicAccessBlock {
     pub ignore_public_acls: bool,
     /// A policy that is public is refused.
     pub block_public_policy: bool,
-    /// A policy that is public lets in nobody but the bucket's owner.
+    /// A bucket whose policy is public lets in nobody but its owner.
     pub restrict_public_buckets: bool,
 }

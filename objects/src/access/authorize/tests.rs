@@ -1,0 +1,1 @@
+//! Decisions: a table of known cases, and properties over random policies.

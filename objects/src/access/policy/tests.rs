@@ -1,0 +1,1 @@
+//! Policies: what reads, what is refused, and what is public.
