@@ -6,23 +6,31 @@
 mod shards;
 
 use ashlar_chunker::{BLOCK_BYTES, ShardIndex};
+use ashlar_disk::{Disk, FaultyDisk, RealDisk};
 use ashlar_storage_node::{
-    BlockRange, Corruption, DeleteError, FencingToken, MalformedShard, MemoryNode, NodeHealth, PutError,
-    ReadError, ShardPut, ShardService, Verify,
+    BlockRange, Corruption, DeleteError, FencingToken, Flusher, FlusherOptions, MalformedShard, MemoryNode,
+    NodeHealth, NodeId, PutError, ReadError, ShardPut, ShardService, Store, StoreOptions, Verify,
 };
 use bytes::Bytes;
 use shards::{id, shard};
+use std::path::Path;
 use std::sync::Arc;
 
-async fn nodes() -> Vec<(&'static str, Arc<dyn ShardService>)> {
-    vec![("memory", Arc::new(MemoryNode::new()))]
+fn open(disk: Arc<dyn Disk>, folder: &Path) -> Arc<dyn ShardService> {
+    let flusher = Flusher::start(FlusherOptions::default()).unwrap();
+    // Small files, so that the suite fills several.
+    let options = StoreOptions { log_bytes: 1 << 20, segment_bytes: 5 << 20, ..StoreOptions::default() };
+    Arc::new(Store::open(disk, folder, NodeId(1), options, &flusher).unwrap())
 }
 
 async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<dyn ShardService>) -> F) {
-    for (name, node) in nodes().await {
-        println!("on the {name} node");
-        test(node).await;
-    }
+    println!("on the node in memory");
+    test(Arc::new(MemoryNode::new())).await;
+    println!("on a store in memory");
+    test(open(Arc::new(FaultyDisk::default()), Path::new("/node"))).await;
+    println!("on a store on disk");
+    let folder = tempfile::tempdir().unwrap();
+    test(open(Arc::new(RealDisk::new()), &folder.path().join("node"))).await;
 }
 
 async fn read_all(node: &dyn ShardService, id: ashlar_chunker::ShardId) -> Bytes {

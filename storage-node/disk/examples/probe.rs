@@ -1,7 +1,7 @@
 //! Measures, in a folder given as the first argument, what each way to make bytes durable costs: the
 //! figures behind the shard store's choice of system calls.
 
-use ashlar_disk::{Disk, DiskFile, OpenMode, RealDisk};
+use ashlar_disk::{Disk, OpenMode, RealDisk};
 use std::path::Path;
 use std::time::Instant;
 

@@ -63,6 +63,11 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync + 'static {
     /// Fills `buf` from `offset`; `UnexpectedEof` if the file is shorter.
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    /// Like [`DiskFile::read_exact_at`] where that needs no waiting for the device; `false`, with `buf` in
+    /// any state, where it would.
+    fn read_cached_at(&self, buf: &mut [u8], offset: u64) -> io::Result<bool> {
+        self.read_exact_at(buf, offset).map(|()| true)
+    }
     /// Writes all of `parts`, one after another, from `offset`.
     fn write_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
     /// Like [`DiskFile::write_all_at`], and durable when it returns; other writes to the file need not be.

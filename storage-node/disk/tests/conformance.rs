@@ -65,6 +65,10 @@ fn reads_writes_and_sizes() {
         file.punch(0, 4096).expect("punched");
         assert_eq!(read(&*file), vec![0; 8192]);
         file.sync_data().expect("synced");
+        let mut cached = [1; 16];
+        if file.read_cached_at(&mut cached, 4000).expect("no error") {
+            assert_eq!(cached, [0; 16]);
+        }
         let many: Vec<Vec<u8>> = (0..700u16).map(|part| part.to_be_bytes().repeat(3)).collect();
         let parts: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
         file.write_all_at(&parts, 0).expect("more parts than the kernel takes in a call");
