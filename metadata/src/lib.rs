@@ -7,9 +7,12 @@
 //!
 //! Deliberately knows nothing of bytes of objects, of nodes beyond a folder to write to, or of S3.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
+
 pub mod commit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod embedded;
 pub mod limits;
 pub mod memory;
 pub mod namespace;
@@ -17,6 +20,7 @@ pub mod ordered_kv;
 mod plan;
 
 pub use commit::{Check, Commit, CommitError, Outcome, TransactionId, Write};
+pub use embedded::EmbeddedKv;
 pub use limits::LimitError;
 pub use memory::MemoryKv;
 pub use ordered_kv::{Direction, KeyRange, OrderedKv, Page, Position, ReadError, Row, Snapshot};

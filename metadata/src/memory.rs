@@ -337,3 +337,107 @@ fn page(rows: impl Iterator<Item = (Bytes, Row)>, limit: usize) -> Page {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{Semaphore, watch};
+
+    use super::*;
+    use crate::commit::Write;
+    use crate::conformance::{Gate, Harness};
+
+    struct GateHook {
+        closed: Mutex<bool>,
+        reached: watch::Sender<bool>,
+        permits: Semaphore,
+    }
+
+    #[async_trait]
+    impl CommitHook for Arc<GateHook> {
+        async fn before_apply(&self, _: Position, _: &Commit) -> Fate {
+            if std::mem::take(&mut *self.closed.lock()) {
+                self.reached.send_replace(true);
+                self.permits.acquire().await.expect("never closed").forget();
+            }
+            Fate::Apply
+        }
+    }
+
+    #[async_trait]
+    impl Gate for Arc<GateHook> {
+        fn close(&self) {
+            *self.closed.lock() = true;
+        }
+
+        async fn reached(&self) {
+            self.reached.subscribe().wait_for(|reached| *reached).await.expect("the hook lives");
+        }
+
+        fn open(&self) {
+            self.permits.add_permits(1);
+        }
+    }
+
+    struct InMemory;
+
+    #[async_trait]
+    impl Harness for InMemory {
+        async fn open(&self) -> Arc<dyn OrderedKv> {
+            Arc::new(MemoryKv::new())
+        }
+
+        async fn open_gated(&self) -> (Arc<dyn OrderedKv>, Arc<dyn Gate>) {
+            let (reached, _) = watch::channel(false);
+            let hook = GateHook { closed: Mutex::new(false), reached, permits: Semaphore::new(0) };
+            let hook = Arc::new(hook);
+            (Arc::new(MemoryKv::with_hook(Arc::clone(&hook))), Arc::new(hook))
+        }
+
+        fn finishes_out_of_order(&self) -> bool {
+            true
+        }
+    }
+
+    crate::ordered_kv_conformance!(InMemory);
+
+    struct Lose(Fate);
+
+    #[async_trait]
+    impl CommitHook for Lose {
+        async fn before_apply(&self, _: Position, commit: &Commit) -> Fate {
+            if commit.transaction.is_some() { self.0 } else { Fate::Apply }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_can_be_asked_for() {
+        let id = TransactionId([1; 16]);
+        let key = Bytes::from_static(b"a");
+        let put = Write::Put { key: key.clone(), value: Bytes::new() };
+        let commit = Commit { checks: vec![], writes: vec![put], transaction: Some(id) };
+        for (fate, applied) in [(Fate::ApplyAnswerLost, true), (Fate::DropAnswerLost, false)] {
+            let kv = MemoryKv::with_hook(Lose(fate));
+            assert!(matches!(kv.commit(commit.clone()).await, Err(CommitError::Unknown { .. })));
+            let row = kv.get(&key).await.unwrap();
+            assert_eq!(row.is_some(), applied);
+            let outcome = row.map_or(Outcome::NotCommitted, |row| Outcome::Committed(row.version));
+            assert_eq!(kv.outcome(id).await.unwrap(), outcome);
+            assert_eq!(kv.stable_position(), Position(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_can_see_is_forgotten() {
+        let kv = MemoryKv::new();
+        let write = |write| kv.commit(Commit { writes: vec![write], ..Commit::default() });
+        let key = Bytes::from_static(b"a");
+        let snapshot = kv.snapshot().await.unwrap();
+        for round in 0..100u8 {
+            write(Write::Put { key: key.clone(), value: Bytes::from(vec![round]) }).await.unwrap();
+        }
+        write(Write::Delete { key: key.clone() }).await.unwrap();
+        drop(snapshot);
+        let state = kv.shared.state.lock();
+        assert!(state.rows.is_empty() && state.superseded.is_empty() && state.snapshots.is_empty());
+    }
+}

@@ -1,0 +1,242 @@
+//! The thread that makes bases durable, so that journals can be cut: the rows themselves in the first
+//! location, checkpoints in the others.
+//!
+//! Invariant: a journal is cut only behind a base that is durable in the same location; commits and reads go
+//! on meanwhile, from a view. Deliberately never decides what is committed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::checkpoint::{CheckpointWriter, Frame};
+use super::committer::Shared;
+use super::fields::len_u64;
+use super::location::JournalLocation;
+use super::opening::{JoinError, write_rows};
+use super::rows::View;
+use super::superblock::LocationId;
+
+/// Wakes the checkpointer.
+#[derive(Default)]
+pub(crate) struct Bell {
+    rung: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Rung {
+    closing: bool,
+    asked: u64,
+    done: u64,
+}
+
+impl Bell {
+    /// Something was committed.
+    pub(crate) fn progress(&self) {
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn close(&self) {
+        self.rung.lock().closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Has everything made durable now, and waits for it; `false` if the store closed first.
+    pub(crate) fn ask(&self) -> bool {
+        let mut rung = self.rung.lock();
+        rung.asked += 1;
+        let ticket = rung.asked;
+        self.changed.notify_all();
+        while rung.done < ticket && !rung.closing {
+            self.changed.wait(&mut rung);
+        }
+        rung.done >= ticket
+    }
+
+    /// Sleeps, but not past closing; `false` when closing.
+    fn sleep(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut rung = self.rung.lock();
+        while !rung.closing && !self.changed.wait_until(&mut rung, until).timed_out() {}
+        !rung.closing
+    }
+}
+
+/// Owns the decision when a base is due.
+pub(crate) struct Checkpointer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) first: Option<LocationId>,
+    pub(crate) replicas: Vec<(LocationId, JournalLocation)>,
+    /// Journal after which a base is due.
+    pub(crate) journal_bytes_min: u64,
+    /// Rate at which checkpoints are written, over all locations together.
+    pub(crate) bytes_per_second: u64,
+    /// Length of the last checkpoint.
+    pub(crate) checkpoint_bytes: u64,
+    /// Journal that stood in the locations at opening, not counted since.
+    pub(crate) journal_bytes_before: u64,
+}
+
+enum Due {
+    Closing,
+    Asked(u64),
+    Grown,
+}
+
+impl Checkpointer {
+    /// Works until the store closes.
+    pub(crate) fn run(mut self) {
+        let mut persisted_at = 0;
+        let mut checkpointed_at = 0;
+        loop {
+            let now = || self.shared.journal_bytes.load(Ordering::Relaxed);
+            let journal_min = self.journal_bytes_min;
+            let checkpoint_min =
+                journal_min.max(self.checkpoint_bytes).saturating_sub(self.journal_bytes_before);
+            let is_due = || {
+                let replicas_due = !self.replicas.is_empty() && now() - checkpointed_at >= checkpoint_min;
+                now() - persisted_at >= journal_min || replicas_due
+            };
+            let due = self.wait(is_due);
+            let asked = match due {
+                Due::Closing => return,
+                Due::Asked(ticket) => Some(ticket),
+                Due::Grown => None,
+            };
+            let at = now();
+            let everything = asked.is_some();
+            if everything || at - persisted_at >= journal_min {
+                persisted_at = at;
+                self.persist();
+            }
+            if !self.replicas.is_empty() && (everything || at - checkpointed_at >= checkpoint_min) {
+                checkpointed_at = at;
+                self.journal_bytes_before = 0;
+                self.checkpoint();
+            }
+            if let Some(ticket) = asked {
+                self.bell.rung.lock().done = ticket;
+                self.bell.changed.notify_all();
+            }
+        }
+    }
+
+    fn wait(&self, is_due: impl Fn() -> bool) -> Due {
+        let mut rung = self.bell.rung.lock();
+        loop {
+            if rung.closing {
+                return Due::Closing;
+            }
+            if rung.asked > rung.done {
+                return Due::Asked(rung.asked);
+            }
+            if is_due() {
+                return Due::Grown;
+            }
+            // A bell rung between the test and the wait is heard at the next commit or within a second.
+            self.bell.changed.wait_for(&mut rung, Duration::from_secs(1));
+        }
+    }
+
+    fn failed(&self, what: String) {
+        let mut stats = self.shared.stats.lock();
+        stats.checkpoint_failures += 1;
+        stats.last_checkpoint_failure = Some(what);
+    }
+
+    /// Makes the rows durable and lets the first location cut its journal.
+    fn persist(&self) {
+        match self.shared.rows.persist() {
+            Ok(point) => {
+                self.shared.stats.lock().persists += 1;
+                if let (Some(first), Some(point)) = (self.first, point) {
+                    self.shared.journals.truncate(first, point.sequence, point.position);
+                }
+            }
+            Err(error) => self.failed(format!("the rows could not be made durable: {error}")),
+        }
+    }
+
+    /// Writes a checkpoint of the newest view to every other location that takes part.
+    fn checkpoint(&mut self) {
+        let view = self.shared.view();
+        let mut writers = Vec::new();
+        for (id, location) in &self.replicas {
+            if !self.shared.journals.is_member(*id) {
+                continue;
+            }
+            let JournalLocation { disk, dir } = location;
+            match CheckpointWriter::create(Arc::clone(disk), dir, self.shared.store, view.point) {
+                Ok(writer) => writers.push((*id, writer)),
+                Err(error) => self.take_out(*id, &error.to_string()),
+            }
+        }
+        match self.write(&view, &mut writers) {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return self.failed(format!("the rows do not read: {error}")),
+        }
+        drop(view);
+        let mut finished = 0;
+        for (id, writer) in writers {
+            match writer.finish() {
+                Ok(checkpoint) => {
+                    finished += u64::from(self.shared.journals.set_checkpoint(id, checkpoint));
+                    self.checkpoint_bytes = checkpoint.bytes;
+                }
+                Err(error) => self.take_out(id, &error.to_string()),
+            }
+        }
+        self.shared.stats.lock().checkpoints += u64::from(finished > 0);
+    }
+
+    fn take_out(&self, id: LocationId, cause: &str) {
+        self.shared.journals.take_out(id, &format!("failed to write a checkpoint: {cause}"));
+        self.failed(format!("a checkpoint could not be written: {cause}"));
+    }
+
+    /// Streams all rows into the writers; a writer that fails is dropped. `false` when the store closes.
+    fn write(
+        &self,
+        view: &View,
+        writers: &mut Vec<(LocationId, CheckpointWriter)>,
+    ) -> Result<bool, JoinError> {
+        let begun = Instant::now();
+        let mut written = 0;
+        let stopped = write_rows(view, |frame: &Frame| {
+            writers.retain_mut(|(id, writer)| match writer.push(frame) {
+                Ok(()) => true,
+                Err(error) => {
+                    self.take_out(*id, &error.to_string());
+                    false
+                }
+            });
+            written += len_u64(frame.len()) * len_u64(writers.len());
+            let earliest = Duration::from_secs_f64(written as f64 / self.bytes_per_second.max(1) as f64);
+            let goes_on = match earliest.checked_sub(begun.elapsed()) {
+                Some(ahead) if ahead > Duration::from_millis(1) => self.bell.sleep(ahead),
+                _ => !self.bell.rung.lock().closing,
+            };
+            if goes_on && !writers.is_empty() { Ok(()) } else { Err(Stop::Closing) }
+        });
+        match stopped {
+            Ok(()) => Ok(true),
+            Err(Stop::Closing) => Ok(false),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+}
+
+enum Stop {
+    Closing,
+    Failed(JoinError),
+}
+
+impl From<super::rows::RowsError> for Stop {
+    fn from(error: super::rows::RowsError) -> Self {
+        Self::Failed(error.into())
+    }
+}
