@@ -60,6 +60,8 @@ pub enum Error {
     InvalidRequest { reason: String },
     #[error("invalid argument {name}: {reason}")]
     InvalidArgument { name: &'static str, reason: String },
+    #[error("invalid tags: {reason}")]
+    InvalidTag { reason: String },
     #[error("malformed policy: {reason}")]
     MalformedPolicy { reason: String },
     #[error("the ACL is not supported: the bucket's object ownership is BucketOwnerEnforced")]
@@ -132,7 +134,10 @@ pub struct Internal {
 
 impl Error {
     /// Wraps a fault from a layer below.
-    pub fn internal(context: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub fn internal(
+        context: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
         Self::Internal(Internal { context, source: source.into() })
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::Stream;
 
 use crate::types::{
-    Attributes, BucketName, ByteRange, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ETag, ObjectKey,
-    Tags, UnixMillis, VersionId,
+    Attributes, BucketName, ByteRange, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ETag,
+    ObjectKey, Tags, UnixMillis, VersionId,
 };
 use ashlar_chunker::{ContentRoot, ObjectRoot};
 
@@ -41,13 +41,17 @@ pub enum BodyError {
     /// A digest that the front door itself checks does not match (`x-amz-content-sha256`).
     #[error("the body does not match the SHA-256 that was signed")]
     ContentSha256Mismatch,
+    /// The object that a copy reads could not be read to its end.
+    #[error("the source of the copy could not be read")]
+    Source,
 }
 
 /// A body's bytes as they come.
 pub type BodyStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// Asked once, after the body's last byte: the checksum value that came in a trailer.
-pub type TrailingChecksum = Box<dyn FnOnce() -> Result<Option<(ChecksumAlgorithm, Vec<u8>)>, BodyError> + Send>;
+pub type TrailingChecksum =
+    Box<dyn FnOnce() -> Result<Option<(ChecksumAlgorithm, Vec<u8>)>, BodyError> + Send>;
 
 /// A body and everything the client said about it. All of it is verified before anything becomes visible.
 pub struct Payload {
@@ -133,6 +137,13 @@ pub struct ObjectName {
     pub version: Option<VersionId>,
 }
 
+impl ObjectName {
+    /// The current version of a key.
+    pub fn current(bucket: &BucketName, key: &ObjectKey) -> Self {
+        Self { bucket: bucket.clone(), key: key.clone(), version: None }
+    }
+}
+
 /// Which bytes a read wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selection {
@@ -205,6 +216,19 @@ pub struct ObjectRead {
     pub partial: bool,
     /// The bytes. Dropping it releases every resource at once.
     pub body: Pin<Box<dyn Stream<Item = Result<Bytes, crate::Error>> + Send>>,
+}
+
+/// An answered HEAD: what a GET would give, without bytes.
+#[derive(Clone, Debug)]
+pub struct HeadRead {
+    /// Facts.
+    pub head: ObjectHead,
+    /// First byte that is read.
+    pub first: u64,
+    /// Bytes that a GET would give.
+    pub length: u64,
+    /// Whether the answer is partial (206).
+    pub partial: bool,
 }
 
 /// DELETE of one key.
@@ -488,17 +512,7 @@ pub struct UploadPage {
     pub next_after: Option<(String, Option<UploadId>)>,
 }
 
-/// Versioning of a bucket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Versioning {
-    /// Never asked for.
-    #[default]
-    Off,
-    /// Every write makes a version.
-    Enabled,
-    /// New writes replace the null version; older versions stay.
-    Suspended,
-}
+pub use ashlar_metadata::namespace::buckets::Versioning;
 
 /// CreateBucket.
 #[derive(Clone, Debug)]

@@ -18,6 +18,8 @@ pub struct GroupRow {
     pub owner: String,
     /// When it began; groups left alone for a day are dropped.
     pub begun: UnixMillis,
+    /// Objects staged.
+    pub staged: u64,
 }
 
 impl NamespaceRow for GroupRow {
@@ -27,6 +29,14 @@ impl NamespaceRow for GroupRow {
 /// Key of a group.
 pub fn key(group: u128) -> Bytes {
     KeyWriter::new(Tag::PublishGroup).u128(group).finish()
+}
+
+/// The group in a group row's key.
+pub fn parse_key(key: &[u8]) -> Option<u128> {
+    let mut reader = KeyReader::new(key, Tag::PublishGroup)?;
+    let group = reader.u128()?;
+    reader.end()?;
+    Some(group)
 }
 
 /// Where all groups start.

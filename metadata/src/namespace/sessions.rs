@@ -85,6 +85,14 @@ pub fn lease_key(lease: u128) -> Bytes {
     KeyWriter::new(Tag::Lease).u128(lease).finish()
 }
 
+/// The lease in a lease row's key.
+pub fn parse_lease_key(key: &[u8]) -> Option<u128> {
+    let mut reader = KeyReader::new(key, Tag::Lease)?;
+    let lease = reader.u128()?;
+    reader.end()?;
+    Some(lease)
+}
+
 /// Where all leases start.
 pub fn leases_prefix() -> Bytes {
     KeyWriter::new(Tag::Lease).finish()

@@ -113,10 +113,18 @@ pub struct CompletedRow {
     pub request: [u8; 32],
     /// When.
     pub completed: UnixMillis,
-    /// Sequence of the version it made.
-    pub sequence: u64,
-    /// The version.
-    pub version: VersionId,
+    /// The version it made, as it was shown.
+    pub version: Option<VersionId>,
+    /// Entity tag of the object.
+    pub etag: ETag,
+    /// Checksum of the object.
+    pub checksum: Option<Checksum>,
+    /// Length in bytes.
+    pub length: u64,
+    /// Commitment to coding and bytes.
+    pub object_root: [u8; 32],
+    /// Digest of the plain bytes.
+    pub content_root: [u8; 32],
 }
 
 impl NamespaceRow for CompletedRow {

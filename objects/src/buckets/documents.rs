@@ -1,0 +1,321 @@
+//! A bucket's settings and documents: versioning, tags, policy, CORS, ACL, public access block, ownership.
+//!
+//! Each change is one transaction that checks the bucket's row and bumps its generation: the cache of
+//! parsed buckets lives on that.
+
+use std::sync::Arc;
+
+use ashlar_metadata::namespace::buckets::{self, BucketId, BucketRow, Document, Versioning};
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::Store;
+use crate::access::{Acl, AclRequest, Action, ObjectOwnership, Policy, PublicAccessBlock, RequestContext};
+use crate::cors::{self, CorsRule};
+use crate::error::{Configuration, Error};
+use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
+use crate::types::{BucketName, Tags};
+
+use super::Bucket;
+
+/// Most tags of a bucket.
+const BUCKET_TAGS_MAX: usize = 50;
+
+/// Writes a document as JSON.
+pub(super) fn put_json<T: Serialize>(
+    transaction: &mut Transaction,
+    bucket: BucketId,
+    document: Document,
+    value: &T,
+) -> Result<(), Error> {
+    let text = serde_json::to_vec(value).map_err(|e| Error::internal("writing a bucket's document", e))?;
+    transaction.put_bytes(buckets::document_key(bucket, document), Bytes::from(text));
+    Ok(())
+}
+
+enum Change<'a> {
+    Put(Document, &'a [u8]),
+    Delete(Document),
+    Versioning(Versioning),
+}
+
+impl Store {
+    /// Authorises and applies one change. `prepare` sees the bucket as the commit will check it.
+    async fn change<'a>(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+        prepare: impl Fn(&Bucket) -> Result<Change<'a>, Error>,
+    ) -> Result<(), Error> {
+        for attempt in 0..ATTEMPTS_MAX {
+            back_off(attempt).await;
+            let (_, bucket) = self.bucket_for_write(name).await?;
+            self.authorize_bucket(cx, action, &bucket)?;
+            let change = prepare(&bucket)?;
+            let mut row =
+                BucketRow { documents_generation: bucket.row.documents_generation + 1, ..bucket.row.clone() };
+            let mut transaction = Transaction::default();
+            bucket.check(&mut transaction);
+            match change {
+                Change::Put(document, text) => {
+                    transaction.put_bytes(
+                        buckets::document_key(bucket.id(), document),
+                        Bytes::copy_from_slice(text),
+                    );
+                }
+                Change::Delete(document) => transaction.delete(buckets::document_key(bucket.id(), document)),
+                Change::Versioning(versioning) => row.versioning = versioning,
+            }
+            transaction.put(buckets::key(name), &row);
+            if transaction.commit(&self.inner.kv).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::ConditionalConflict)
+    }
+
+    async fn put_document<T: Serialize>(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+        document: Document,
+        value: &T,
+    ) -> Result<(), Error> {
+        let text =
+            serde_json::to_vec(value).map_err(|e| Error::internal("writing a bucket's document", e))?;
+        self.change(cx, name, action, |_| Ok(Change::Put(document, &text))).await
+    }
+
+    async fn bucket_for(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+    ) -> Result<Arc<Bucket>, Error> {
+        let snapshot = self.snapshot().await?;
+        let bucket = self.bucket(&*snapshot, name).await?;
+        self.authorize_bucket(cx, action, &bucket)?;
+        Ok(bucket)
+    }
+
+    /// Switches versioning on, or suspends it. It is never off again.
+    pub async fn set_versioning(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        versioning: Versioning,
+    ) -> Result<(), Error> {
+        if versioning == Versioning::Off {
+            return Err(Error::InvalidArgument {
+                name: "Status",
+                reason: "versioning is Enabled or Suspended".into(),
+            });
+        }
+        self.change(cx, name, Action::PutBucketVersioning, |_| Ok(Change::Versioning(versioning))).await
+    }
+
+    /// Whether the bucket is versioned.
+    pub async fn bucket_versioning(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<Versioning, Error> {
+        Ok(self.bucket_for(cx, name, Action::GetBucketVersioning).await?.row.versioning)
+    }
+
+    /// Replaces the bucket's tags.
+    pub async fn put_bucket_tags(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        tags: Tags,
+    ) -> Result<(), Error> {
+        crate::attributes::check_tags(&tags, BUCKET_TAGS_MAX)?;
+        self.put_document(cx, name, Action::PutBucketTagging, Document::Tags, &tags).await
+    }
+
+    /// The bucket's tags.
+    pub async fn bucket_tags(&self, cx: &RequestContext, name: &BucketName) -> Result<Tags, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketTagging).await?;
+        bucket.tags.clone().ok_or(Error::NoSuchConfiguration { what: Configuration::Tags })
+    }
+
+    /// Removes the bucket's tags.
+    pub async fn delete_bucket_tags(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+        self.change(cx, name, Action::PutBucketTagging, |_| Ok(Change::Delete(Document::Tags))).await
+    }
+
+    /// Replaces the bucket's policy; it is parsed and checked first.
+    pub async fn put_bucket_policy(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        text: String,
+    ) -> Result<(), Error> {
+        self.change(cx, name, Action::PutBucketPolicy, |bucket| {
+            let policy = Policy::parse(&text, name.as_str())
+                .map_err(|e| Error::MalformedPolicy { reason: e.reason })?;
+            if bucket.public_access_block().block_public_policy && policy.is_public() {
+                return Err(Error::AccessDenied);
+            }
+            Ok(Change::Put(Document::Policy, text.as_bytes()))
+        })
+        .await
+    }
+
+    /// The bucket's policy, as it was put.
+    pub async fn bucket_policy(&self, cx: &RequestContext, name: &BucketName) -> Result<String, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketPolicy).await?;
+        bucket.policy_text.clone().ok_or(Error::NoSuchConfiguration { what: Configuration::Policy })
+    }
+
+    /// Removes the bucket's policy.
+    pub async fn delete_bucket_policy(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+        self.change(cx, name, Action::DeleteBucketPolicy, |_| Ok(Change::Delete(Document::Policy))).await
+    }
+
+    /// Whether the bucket's policy or ACL lets everybody in.
+    pub async fn bucket_policy_is_public(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<bool, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketPolicyStatus).await?;
+        Ok(bucket.facts().is_public())
+    }
+
+    /// Replaces the bucket's CORS rules.
+    pub async fn put_bucket_cors(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        rules: Vec<CorsRule>,
+    ) -> Result<(), Error> {
+        cors::validate(&rules).map_err(|e| Error::InvalidRequest { reason: e.to_string() })?;
+        self.put_document(cx, name, Action::PutBucketCORS, Document::Cors, &rules).await
+    }
+
+    /// The bucket's CORS rules.
+    pub async fn bucket_cors(&self, cx: &RequestContext, name: &BucketName) -> Result<Vec<CorsRule>, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketCORS).await?;
+        bucket
+            .cors
+            .as_ref()
+            .map(|rules| rules.to_vec())
+            .ok_or(Error::NoSuchConfiguration { what: Configuration::Cors })
+    }
+
+    /// Removes the bucket's CORS rules.
+    pub async fn delete_bucket_cors(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+        self.change(cx, name, Action::PutBucketCORS, |_| Ok(Change::Delete(Document::Cors))).await
+    }
+
+    /// Rules for a preflight or for the CORS headers of an answer; no principal is asked.
+    /// `None`: no such bucket, or it has no rules.
+    pub async fn cors_rules(&self, name: &BucketName) -> Result<Option<Arc<[CorsRule]>>, Error> {
+        let snapshot = self.snapshot().await?;
+        match self.bucket(&*snapshot, name).await {
+            Ok(bucket) => Ok(bucket.cors.clone()),
+            Err(Error::NoSuchBucket) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces the bucket's ACL.
+    pub async fn put_bucket_acl(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        request: AclRequest,
+    ) -> Result<(), Error> {
+        for attempt in 0..ATTEMPTS_MAX {
+            back_off(attempt).await;
+            let (_, bucket) = self.bucket_for_write(name).await?;
+            self.authorize_bucket(cx, Action::PutBucketAcl, &bucket)?;
+            let acl = Acl::of_bucket(&request, &bucket.facts())?;
+            let mut transaction = Transaction::default();
+            bucket.check(&mut transaction);
+            put_json(&mut transaction, bucket.id(), Document::Acl, &acl)?;
+            let row =
+                BucketRow { documents_generation: bucket.row.documents_generation + 1, ..bucket.row.clone() };
+            transaction.put(buckets::key(name), &row);
+            if transaction.commit(&self.inner.kv).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::ConditionalConflict)
+    }
+
+    /// The bucket's ACL.
+    pub async fn bucket_acl(&self, cx: &RequestContext, name: &BucketName) -> Result<Acl, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketAcl).await?;
+        Ok(bucket.acl.clone().unwrap_or_else(|| Acl::private(&bucket.row.owner)))
+    }
+
+    /// Replaces the bucket's public access block.
+    pub async fn put_public_access_block(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        block: PublicAccessBlock,
+    ) -> Result<(), Error> {
+        self.put_document(cx, name, Action::PutBucketPublicAccessBlock, Document::PublicAccessBlock, &block)
+            .await
+    }
+
+    /// The bucket's public access block.
+    pub async fn public_access_block(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<PublicAccessBlock, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketPublicAccessBlock).await?;
+        bucket
+            .public_access_block
+            .ok_or(Error::NoSuchConfiguration { what: Configuration::PublicAccessBlock })
+    }
+
+    /// Removes the bucket's public access block.
+    pub async fn delete_public_access_block(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<(), Error> {
+        self.change(cx, name, Action::PutBucketPublicAccessBlock, |_| {
+            Ok(Change::Delete(Document::PublicAccessBlock))
+        })
+        .await
+    }
+
+    /// Sets the bucket's object ownership.
+    pub async fn put_ownership_controls(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        ownership: ObjectOwnership,
+    ) -> Result<(), Error> {
+        self.put_document(cx, name, Action::PutBucketOwnershipControls, Document::Ownership, &ownership).await
+    }
+
+    /// The bucket's object ownership.
+    pub async fn ownership_controls(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<ObjectOwnership, Error> {
+        let bucket = self.bucket_for(cx, name, Action::GetBucketOwnershipControls).await?;
+        bucket.ownership.ok_or(Error::NoSuchConfiguration { what: Configuration::OwnershipControls })
+    }
+
+    /// Removes the bucket's ownership controls; the default counts again.
+    pub async fn delete_ownership_controls(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<(), Error> {
+        self.change(cx, name, Action::PutBucketOwnershipControls, |_| Ok(Change::Delete(Document::Ownership)))
+            .await
+    }
+}

@@ -1,0 +1,314 @@
+//! Publish groups: objects staged where nobody sees them, then visible all at once.
+//!
+//! A staged object's manifest counts the staging row as its one reference; publishing hands that reference
+//! to the version. So an abandoned group leaves manifests that nothing refers to, in the same transaction
+//! that removes its rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ashlar_metadata::namespace::publish::{self, GROUP_OBJECTS_MAX, GroupRow, StagedRow};
+use ashlar_metadata::namespace::versions::ObjectRow;
+use ashlar_metadata::{Direction, KeyRange, Snapshot};
+
+use crate::Store;
+use crate::access::{Action, Principal, RequestContext};
+use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
+use crate::buckets::{Bucket, writer};
+use crate::error::Error;
+use crate::payload::Received;
+use crate::put::{object_acl, plain_object, put_blob, put_manifest, written};
+use crate::requests::{PutObject, Written};
+use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
+use crate::types::{BucketName, ETag, ObjectKey, PUT_BYTES_MAX, VersionId};
+use crate::versions::{KeyState, NewVersion};
+
+/// Staged objects given up by one transaction.
+const ABANDON_STEP: usize = 1_000;
+
+/// A group's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GroupId(pub u128);
+
+/// What must hold for a group to be published.
+#[derive(Clone, Debug)]
+pub enum Precondition {
+    /// The key has no current object.
+    Absent(BucketName, ObjectKey),
+    /// The key's newest version is this one.
+    Newest(BucketName, ObjectKey, VersionId),
+}
+
+/// One published object.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Where it is.
+    pub bucket: BucketName,
+    /// Its key.
+    pub key: ObjectKey,
+    /// What a PUT would have answered.
+    pub written: Written,
+}
+
+fn may_use(cx: &RequestContext, group: &GroupRow) -> bool {
+    match &cx.principal {
+        Principal::System => true,
+        Principal::User(user) => user.root || user.id == group.owner,
+        Principal::Anonymous => false,
+    }
+}
+
+impl Store {
+    /// Begins a group. One that is neither published nor abandoned within a day is dropped.
+    pub async fn begin_group(&self, cx: &RequestContext) -> Result<GroupId, Error> {
+        if cx.principal == Principal::Anonymous {
+            return Err(Error::AccessDenied);
+        }
+        let group = GroupId(rand::random());
+        let mut transaction = Transaction::default();
+        let key = publish::key(group.0);
+        transaction.check_absent(key.clone());
+        transaction.put(key, &GroupRow { owner: writer(cx), begun: self.inner.clock.now(), staged: 0 });
+        transaction.commit(&self.inner.kv).await?.ok_or(Error::ConditionalConflict)?;
+        Ok(group)
+    }
+
+    async fn group(
+        &self,
+        snapshot: &dyn Snapshot,
+        cx: &RequestContext,
+        group: GroupId,
+    ) -> Result<Versioned<GroupRow>, Error> {
+        let found = read::<GroupRow>(snapshot, &publish::key(group.0)).await?;
+        found
+            .filter(|found| may_use(cx, &found.row))
+            .ok_or(Error::InvalidRequest { reason: "the publish group does not exist".into() })
+    }
+
+    /// Stores an object in a group: durable, and seen by no list or get before the group is published. The
+    /// request's conditions are ignored; publishing has its own. The same key again replaces it.
+    pub async fn stage(&self, cx: &RequestContext, group: GroupId, request: PutObject) -> Result<(), Error> {
+        check_attributes(&request.attributes)?;
+        check_tags(&request.tags, OBJECT_TAGS_MAX)?;
+        let snapshot = self.snapshot().await?;
+        self.group(&*snapshot, cx, group).await?;
+        let bucket = self.bucket(&*snapshot, &request.bucket).await?;
+        self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+        let (_, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
+        drop(snapshot);
+        let Received { blob, checksum } = self.receive(request.payload, PUT_BYTES_MAX).await?;
+        let (store, cx) = (self.clone(), cx.clone());
+        let (bucket_name, key, attributes, tags) =
+            (request.bucket, request.key, request.attributes, request.tags);
+        self.detached(async move {
+            let plain = plain_object(&blob)?;
+            let object = ObjectRow {
+                manifest: plain.manifest,
+                length: blob.row.length,
+                etag: ETag::Md5(blob.md5),
+                checksum,
+                attributes,
+                tags,
+                acl,
+                object_root: plain.object_root.0.0,
+                content_root: plain.content_root.0.0,
+            };
+            let staged_key = publish::staged_key(group.0, bucket_name.as_str(), key.as_str());
+            for attempt in 0..ATTEMPTS_MAX {
+                back_off(attempt).await;
+                let snapshot = store.snapshot().await?;
+                let found = store.group(&*snapshot, &cx, group).await?;
+                let replaced = read::<StagedRow>(&*snapshot, &staged_key).await?;
+                let mut row = found.row;
+                let mut transaction = Transaction::default();
+                transaction.check(blob.session_check.clone());
+                transaction.check_at(publish::key(group.0), found.version);
+                transaction.check_as_read(staged_key.clone(), replaced.as_ref());
+                match &replaced {
+                    Some(replaced) => {
+                        transaction.drop_reference(&*snapshot, replaced.row.object.manifest).await?
+                    }
+                    None => row.staged += 1,
+                }
+                if usize::try_from(row.staged).is_ok_and(|staged| staged > GROUP_OBJECTS_MAX) {
+                    return Err(Error::InvalidRequest {
+                        reason: format!("a publish group holds at most {GROUP_OBJECTS_MAX} objects"),
+                    });
+                }
+                transaction.put(publish::key(group.0), &row);
+                put_blob(&mut transaction, &blob);
+                put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
+                transaction.put(
+                    staged_key.clone(),
+                    &StagedRow { bucket: bucket_name.as_str().to_owned(), object: object.clone() },
+                );
+                if transaction.commit(&store.inner.kv).await?.is_some() {
+                    return Ok(());
+                }
+            }
+            Err(Error::ConditionalConflict)
+        })
+        .await
+    }
+
+    /// Makes every staged object of a group visible in one transaction, if all preconditions hold.
+    pub async fn publish(
+        &self,
+        cx: &RequestContext,
+        group: GroupId,
+        preconditions: Vec<Precondition>,
+    ) -> Result<Vec<Published>, Error> {
+        let (store, cx) = (self.clone(), cx.clone());
+        self.detached(async move {
+            for attempt in 0..ATTEMPTS_MAX {
+                back_off(attempt).await;
+                if let Some(published) = store.publish_once(&cx, group, &preconditions).await? {
+                    return Ok(published);
+                }
+            }
+            Err(Error::ConditionalConflict)
+        })
+        .await
+    }
+
+    async fn publish_once(
+        &self,
+        cx: &RequestContext,
+        group: GroupId,
+        preconditions: &[Precondition],
+    ) -> Result<Option<Vec<Published>>, Error> {
+        let snapshot = self.snapshot().await?;
+        let found = self.group(&*snapshot, cx, group).await?;
+        let staged = staged(&*snapshot, group).await?;
+        let mut buckets: BTreeMap<BucketName, Arc<Bucket>> = BTreeMap::new();
+        let mut transaction = Transaction::default();
+        transaction.check_at(publish::key(group.0), found.version);
+        transaction.delete(publish::key(group.0));
+        for precondition in preconditions {
+            self.require(&*snapshot, &mut transaction, &mut buckets, precondition).await?;
+        }
+        let modified = self.inner.clock.now();
+        let mut planned = Vec::with_capacity(staged.len());
+        for (bucket_name, key, row) in staged {
+            let bucket = self.bucket_once(&*snapshot, &mut buckets, &bucket_name).await?;
+            self.authorize_write(cx, Action::PutObject, &bucket, &key, Some(&row.object.tags))?;
+            let (owner, _) = object_acl(cx, &bucket, None)?;
+            let state = KeyState::read(&*snapshot, &bucket, &key).await?;
+            let new = NewVersion { owner, modified, object: Some(row.object.clone()) };
+            let version = state.plan_new(&mut transaction, &*snapshot, new).await?;
+            transaction.delete(publish::staged_key(group.0, bucket_name.as_str(), key.as_str()));
+            planned.push((bucket, key, row.object, version));
+        }
+        drop(snapshot);
+        for bucket in buckets.values() {
+            bucket.check(&mut transaction);
+        }
+        let Some(position) = transaction.commit(&self.inner.kv).await? else { return Ok(None) };
+        let published = planned.into_iter().map(|(bucket, key, object, version)| Published {
+            bucket: bucket.name.clone(),
+            key,
+            written: written(&object, bucket.shown(version.id), modified, position.0),
+        });
+        Ok(Some(published.collect()))
+    }
+
+    async fn bucket_once(
+        &self,
+        snapshot: &dyn Snapshot,
+        buckets: &mut BTreeMap<BucketName, Arc<Bucket>>,
+        name: &BucketName,
+    ) -> Result<Arc<Bucket>, Error> {
+        if let Some(bucket) = buckets.get(name) {
+            return Ok(Arc::clone(bucket));
+        }
+        let bucket = self.bucket(snapshot, name).await?;
+        buckets.insert(name.clone(), Arc::clone(&bucket));
+        Ok(bucket)
+    }
+
+    async fn require(
+        &self,
+        snapshot: &dyn Snapshot,
+        transaction: &mut Transaction,
+        buckets: &mut BTreeMap<BucketName, Arc<Bucket>>,
+        precondition: &Precondition,
+    ) -> Result<(), Error> {
+        let (name, key, wanted) = match precondition {
+            Precondition::Absent(name, key) => (name, key, None),
+            Precondition::Newest(name, key, id) => (name, key, Some(*id)),
+        };
+        let bucket = self.bucket_once(snapshot, buckets, name).await?;
+        let state = KeyState::read(snapshot, &bucket, key).await?;
+        let newest = state.newest(snapshot).await?;
+        let holds = match wanted {
+            None => newest.is_none_or(|found| found.row.object.is_none()),
+            Some(id) => newest.is_some_and(|found| found.row.id == id),
+        };
+        if !holds {
+            return Err(Error::PreconditionFailed { condition: "publish" });
+        }
+        let head = ashlar_metadata::namespace::heads::key(bucket.id(), key);
+        transaction.check_as_read(head, state.head.as_ref());
+        Ok(())
+    }
+
+    /// Gives a group up; what it staged becomes garbage.
+    pub async fn abandon(&self, cx: &RequestContext, group: GroupId) -> Result<(), Error> {
+        let snapshot = self.snapshot().await?;
+        self.group(&*snapshot, cx, group).await?;
+        drop(snapshot);
+        self.drop_group(group).await
+    }
+
+    pub(crate) async fn drop_group(&self, group: GroupId) -> Result<(), Error> {
+        loop {
+            let snapshot = self.snapshot().await?;
+            let Some(found) = read::<GroupRow>(&*snapshot, &publish::key(group.0)).await? else {
+                return Ok(());
+            };
+            let page = snapshot
+                .scan(KeyRange::prefix(publish::staged_prefix(group.0)), Direction::Forward, ABANDON_STEP)
+                .await
+                .map_err(|e| Error::internal("reading staged objects", e))?;
+            let mut transaction = Transaction::default();
+            transaction.check_at(publish::key(group.0), found.version);
+            for (key, row) in &page.rows {
+                let row = decode::<StagedRow>(row)?.row;
+                transaction.drop_reference(&*snapshot, row.object.manifest).await?;
+                transaction.delete(key.clone());
+            }
+            if page.more {
+                // The group's row is written again, so that whoever stages or publishes meanwhile notices.
+                transaction.put(publish::key(group.0), &found.row);
+            } else {
+                transaction.delete(publish::key(group.0));
+            }
+            if transaction.commit(&self.inner.kv).await?.is_some() && !page.more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn staged(
+    snapshot: &dyn Snapshot,
+    group: GroupId,
+) -> Result<Vec<(BucketName, ObjectKey, StagedRow)>, Error> {
+    let mut range = KeyRange::prefix(publish::staged_prefix(group.0));
+    let mut all = Vec::new();
+    loop {
+        let page = snapshot
+            .scan(range.clone(), Direction::Forward, ABANDON_STEP)
+            .await
+            .map_err(|e| Error::internal("reading staged objects", e))?;
+        for (key, row) in &page.rows {
+            let (bucket, object) = publish::parse_staged_key(key)
+                .ok_or_else(|| Error::internal("reading staged objects", "a key does not read"))?;
+            all.push((BucketName::new(&bucket)?, ObjectKey::new(&object)?, decode::<StagedRow>(row)?.row));
+        }
+        match page.rows.last() {
+            Some((last, _)) if page.more => range = range.after(last),
+            _ => return Ok(all),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! PUT: bytes to nodes, then one transaction that makes them a version.
+//!
+//! Conditions are looked at before the body, to spare it, and decided in the commit. The commit runs in a
+//! task of its own: a client that vanishes while it runs changes nothing about its outcome.
+
+use ashlar_chunker::{BlobRoot, ContentRoot, Digest, ObjectRoot};
+use ashlar_metadata::namespace::blobs;
+use ashlar_metadata::namespace::buckets::BucketId;
+use ashlar_metadata::namespace::manifests::{
+    self, ManifestId, ManifestRow, ManifestState, PARTS_PER_PAGE, PartRef, PartsPage,
+};
+use ashlar_metadata::namespace::versions::ObjectRow;
+
+use crate::Store;
+use crate::access::{Acl, AclRequest, Action, RequestContext, owner_of_new_object};
+use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
+use crate::buckets::Bucket;
+use crate::data::StoredBlob;
+use crate::error::Error;
+use crate::payload::Received;
+use crate::requests::{PutObject, Written};
+use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
+use crate::types::{
+    BucketName, Conditions, ETag, OBJECT_BYTES_MAX, ObjectKey, PUT_BYTES_MAX, UnixMillis, VersionId,
+};
+use crate::versions::{KeyState, NewVersion, manifest_of};
+
+/// What a finished object becomes part of: everything the commit needs besides the object.
+pub(crate) struct Destination {
+    pub(crate) bucket: BucketName,
+    pub(crate) bucket_id: BucketId,
+    pub(crate) key: ObjectKey,
+    pub(crate) owner: String,
+    pub(crate) conditions: Conditions,
+}
+
+/// Splits parts into a manifest's own page and further ones.
+pub(crate) fn manifest(
+    length: u64,
+    multipart: bool,
+    parts: Vec<PartRef>,
+) -> Result<(ManifestRow, Vec<PartsPage>), Error> {
+    let part_count = u32::try_from(parts.len()).map_err(|e| Error::internal("counting parts", e))?;
+    let per_page = usize::try_from(PARTS_PER_PAGE).expect("a page's size fits memory");
+    let mut pages = parts.chunks(per_page).map(<[PartRef]>::to_vec);
+    let first = pages.next().unwrap_or_default();
+    let row = ManifestRow {
+        state: ManifestState::Live,
+        references: 1,
+        length,
+        part_count,
+        multipart,
+        parts: first,
+    };
+    Ok((row, pages.map(PartsPage).collect()))
+}
+
+/// Adds a manifest's rows.
+pub(crate) fn put_manifest(
+    transaction: &mut Transaction,
+    id: ManifestId,
+    row: &ManifestRow,
+    pages: &[PartsPage],
+) {
+    transaction.check_absent(manifests::key(id));
+    transaction.put(manifests::key(id), row);
+    for (page, number) in pages.iter().zip(1_u32..) {
+        transaction.put(manifests::page_key(id, number), page);
+    }
+}
+
+/// Adds a blob's rows.
+pub(crate) fn put_blob(transaction: &mut Transaction, blob: &StoredBlob) {
+    transaction.put(blobs::key(blob.id), &blob.row);
+    for (page, number) in blob.further_pages.iter().zip(1_u32..) {
+        transaction.put(blobs::page_key(blob.id, number), page);
+    }
+}
+
+/// A whole object in one blob: its manifest and what its version says.
+pub(crate) struct PlainObject {
+    pub(crate) manifest: ManifestId,
+    pub(crate) manifest_row: ManifestRow,
+    pub(crate) object_root: ObjectRoot,
+    pub(crate) content_root: ContentRoot,
+}
+
+/// Describes a received body as an object of one part.
+pub(crate) fn plain_object(blob: &StoredBlob) -> Result<PlainObject, Error> {
+    let part = PartRef {
+        number: 1,
+        blob: blob.id,
+        length: blob.row.length,
+        blob_root: blob.blob_root,
+        etag: None,
+        checksum: None,
+    };
+    let (manifest_row, _) = manifest(blob.row.length, false, vec![part])?;
+    let object_root = ashlar_chunker::object_root(&[ashlar_chunker::Part {
+        length: blob.row.length,
+        blob: blob_root(blob.blob_root),
+    }])
+    .map_err(|e| Error::internal("committing to an object", e))?;
+    Ok(PlainObject {
+        manifest: manifest_of(blob.id),
+        manifest_row,
+        object_root,
+        content_root: ContentRoot(Digest(blob.blake3)),
+    })
+}
+
+impl Store {
+    /// Stores an object: durable with all its shards, then visible, then answered.
+    ///
+    /// Atomic; not cancel-safe before the body's end (nothing is visible then), cancel-safe from the
+    /// commit on (it ends whatever the caller does).
+    pub async fn put_object(&self, cx: &RequestContext, request: PutObject) -> Result<Written, Error> {
+        check_attributes(&request.attributes)?;
+        check_tags(&request.tags, OBJECT_TAGS_MAX)?;
+        let (snapshot, bucket) = self.bucket_for_write(&request.bucket).await?;
+        self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+        let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
+        KeyState::read(&*snapshot, &bucket, &request.key)
+            .await?
+            .check_write(&*snapshot, &request.conditions)
+            .await?;
+        drop(snapshot);
+        let destination = Destination {
+            bucket: request.bucket,
+            bucket_id: bucket.id(),
+            key: request.key,
+            owner,
+            conditions: request.conditions,
+        };
+        drop(bucket);
+        let received = self.receive(request.payload, PUT_BYTES_MAX).await?;
+        let (attributes, tags) = (request.attributes, request.tags);
+        let store = self.clone();
+        self.detached(async move {
+            let Received { blob, checksum } = received;
+            let plain = plain_object(&blob)?;
+            let object = ObjectRow {
+                manifest: plain.manifest,
+                length: blob.row.length,
+                etag: ETag::Md5(blob.md5),
+                checksum,
+                attributes,
+                tags,
+                acl,
+                object_root: plain.object_root.0.0,
+                content_root: plain.content_root.0.0,
+            };
+            for attempt in 0..ATTEMPTS_MAX {
+                back_off(attempt).await;
+                let mut transaction = Transaction::default();
+                transaction.check(blob.session_check.clone());
+                put_blob(&mut transaction, &blob);
+                put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
+                if let Some(written) = store.commit_object(transaction, &destination, &object).await? {
+                    return Ok(written);
+                }
+            }
+            Err(Error::ConditionalConflict)
+            // The blob leaves flight only here: its rows are there, or never will be.
+        })
+        .await
+    }
+
+    /// Makes `object` the newest version of its key, together with what `transaction` holds already.
+    /// `None`: it lost a race and nothing happened.
+    pub(crate) async fn commit_object(
+        &self,
+        transaction: Transaction,
+        destination: &Destination,
+        object: &ObjectRow,
+    ) -> Result<Option<Written>, Error> {
+        self.commit_object_recorded(transaction, destination, object, |_, _, _| ()).await
+    }
+
+    /// The same, with a row that `record` writes when the version's shown id and time are known.
+    pub(crate) async fn commit_object_recorded(
+        &self,
+        mut transaction: Transaction,
+        destination: &Destination,
+        object: &ObjectRow,
+        record: impl FnOnce(&mut Transaction, Option<VersionId>, UnixMillis),
+    ) -> Result<Option<Written>, Error> {
+        debug_assert!(object.length <= OBJECT_BYTES_MAX);
+        let (snapshot, bucket) = self.bucket_for_write(&destination.bucket).await?;
+        if bucket.id() != destination.bucket_id {
+            return Err(Error::NoSuchBucket);
+        }
+        let state = KeyState::read(&*snapshot, &bucket, &destination.key).await?;
+        state.check_write(&*snapshot, &destination.conditions).await?;
+        bucket.check(&mut transaction);
+        let modified = self.inner.clock.now();
+        let new = NewVersion { owner: destination.owner.clone(), modified, object: Some(object.clone()) };
+        let planned = state.plan_new(&mut transaction, &*snapshot, new).await?;
+        drop(snapshot);
+        record(&mut transaction, bucket.shown(planned.id), modified);
+        let position = transaction.commit(&self.inner.kv).await?;
+        Ok(position.map(|position| written(object, bucket.shown(planned.id), modified, position.0)))
+    }
+}
+
+/// What a write of `object` answers.
+pub(crate) fn written(
+    object: &ObjectRow,
+    version: Option<VersionId>,
+    modified: UnixMillis,
+    position: u64,
+) -> Written {
+    Written {
+        etag: object.etag,
+        version,
+        checksum: object.checksum.clone(),
+        length: object.length,
+        modified,
+        object_root: ObjectRoot(Digest(object.object_root)),
+        content_root: ContentRoot(Digest(object.content_root)),
+        position,
+    }
+}
+
+/// Who owns a new object, and its ACL as stored.
+pub(crate) fn object_acl(
+    cx: &RequestContext,
+    bucket: &Bucket,
+    request: Option<&AclRequest>,
+) -> Result<(String, Option<String>), Error> {
+    let owner = owner_of_new_object(&cx.principal, request, &bucket.facts()).to_owned();
+    let acl = Acl::of_new_object(request, &owner, &bucket.facts())?;
+    let stored = (!acl.is_private()).then(|| serde_json::to_string(&acl)).transpose();
+    Ok((owner, stored.map_err(|e| Error::internal("writing an ACL", e))?))
+}
+
+/// The root a stored commitment is.
+pub(crate) fn blob_root(bytes: [u8; 32]) -> BlobRoot {
+    BlobRoot(Digest(bytes))
+}

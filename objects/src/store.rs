@@ -1,0 +1,109 @@
+//! The store as front doors hold it: what every use case shares.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ashlar_metadata::{OrderedKv, Snapshot};
+use ashlar_storage_node::ShardService;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::buckets::BucketCache;
+use crate::clock::Clock;
+use crate::data::{DataConfig, DataPath, DataStats};
+use crate::error::Error;
+use crate::users::Users;
+
+/// How often lapsed rows are looked for.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a store is made of.
+pub struct StoreParts {
+    /// Metadata.
+    pub kv: Arc<dyn OrderedKv>,
+    /// Storage nodes by number, each with its failure domain.
+    pub nodes: BTreeMap<u16, (Arc<dyn ShardService>, String)>,
+    /// Users and their keys, on the same metadata.
+    pub users: Users,
+    /// Coding, limits and background work.
+    pub data: DataConfig,
+    /// The time of day.
+    pub clock: Clock,
+    /// No other process works on this metadata: sessions left behind are fenced at once.
+    pub only_process: bool,
+}
+
+/// The store. Cheap to clone; every clone is the same store.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) kv: Arc<dyn OrderedKv>,
+    pub(crate) data: DataPath,
+    pub(crate) users: Users,
+    pub(crate) buckets: BucketCache,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Store {
+    /// Opens a store: takes a session, fences dead ones, reads or makes the cluster map.
+    pub async fn open(parts: StoreParts) -> Result<Self, Error> {
+        let StoreParts { kv, nodes, users, data, clock, only_process } = parts;
+        let data = DataPath::open(Arc::clone(&kv), nodes, data, clock.clone(), only_process).await?;
+        let inner =
+            Inner { kv, data, users, buckets: BucketCache::default(), clock, tasks: TaskTracker::new() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Users and their keys.
+    pub fn users(&self) -> &Users {
+        &self.inner.users
+    }
+
+    /// Counters and gauges of the data path, for the metrics page.
+    pub fn stats(&self) -> DataStats {
+        self.inner.data.stats()
+    }
+
+    /// Runs repair, scrub, GC and expiry until `stop`. Tasks belong to the store's group.
+    pub fn start_background(&self, stop: &CancellationToken) {
+        self.inner.data.spawn_background(&self.inner.tasks, stop.clone());
+        let (store, stop) = (self.clone(), stop.clone());
+        self.inner.tasks.spawn(async move {
+            let mut timer = tokio::time::interval(EXPIRY_INTERVAL);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = timer.tick() => {}
+                }
+                if let Err(error) = store.expire().await {
+                    tracing::warn!(%error, "looking for lapsed rows failed; it is tried again");
+                }
+            }
+        });
+    }
+
+    /// Waits until every commit under way has ended. New ones are still taken: stop the front doors first.
+    pub async fn drain(&self) {
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+
+    pub(crate) async fn snapshot(&self) -> Result<Arc<dyn Snapshot>, Error> {
+        self.inner.kv.snapshot().await.map_err(|e| Error::internal("reading metadata", e))
+    }
+
+    /// Runs `work` to its end whatever becomes of the caller.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let done = self.inner.tasks.spawn(work).await;
+        done.map_err(|e| Error::internal("waiting for a commit", e))?
+    }
+}

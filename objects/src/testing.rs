@@ -1,0 +1,75 @@
+//! A store on memory: real use cases over an in-memory KV and in-memory nodes that can be made to fail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ashlar_metadata::{MemoryKv, OrderedKv};
+use ashlar_storage_node::{MemoryNode, ShardService};
+
+use crate::access::{Principal, RequestContext, UserIdentity};
+use crate::clock::Clock;
+use crate::data::DataConfig;
+use crate::store::{Store, StoreParts};
+use crate::users::Users;
+
+/// A store, its nodes by number, and its metadata.
+pub struct TestStore {
+    /// The store.
+    pub store: Store,
+    /// Its nodes, to be taken down, slowed or corrupted.
+    pub nodes: BTreeMap<u16, Arc<MemoryNode>>,
+    /// Its metadata.
+    pub kv: Arc<dyn OrderedKv>,
+    /// Its clock.
+    pub clock: Clock,
+}
+
+impl TestStore {
+    /// Six nodes, 4+2, nothing running in the background.
+    pub async fn new() -> Self {
+        let kv: Arc<dyn OrderedKv> = Arc::new(MemoryKv::new());
+        let nodes = (1..=6).map(|node| (node, Arc::new(MemoryNode::new()))).collect();
+        Self::on(kv, nodes).await
+    }
+
+    /// A store on what another left: a restart.
+    pub async fn on(kv: Arc<dyn OrderedKv>, nodes: BTreeMap<u16, Arc<MemoryNode>>) -> Self {
+        let clock = Clock::System;
+        let services = nodes
+            .iter()
+            .map(|(number, node)| {
+                let service: Arc<dyn ShardService> = Arc::<MemoryNode>::clone(node);
+                (*number, (service, format!("node-{number}")))
+            })
+            .collect();
+        let parts = StoreParts {
+            kv: Arc::clone(&kv),
+            nodes: services,
+            users: Users::for_tests(Arc::clone(&kv)),
+            data: DataConfig::default(),
+            clock: clock.clone(),
+            only_process: true,
+        };
+        let store = Store::open(parts).await.expect("a store on memory opens");
+        Self { store, nodes, kv, clock }
+    }
+}
+
+/// A request of a user; `root` may do everything.
+pub fn request_of(id: &str, root: bool) -> RequestContext {
+    let user = UserIdentity { id: id.to_owned(), name: id.to_owned(), access_key: format!("AK{id}"), root };
+    RequestContext { principal: Principal::User(Arc::new(user)), ..anonymous_request() }
+}
+
+/// A request that nobody signed.
+pub fn anonymous_request() -> RequestContext {
+    RequestContext {
+        principal: Principal::Anonymous,
+        request_id: Arc::from("test"),
+        source_ip: None,
+        secure_transport: false,
+        user_agent: None,
+        referer: None,
+        keys: Vec::new(),
+    }
+}

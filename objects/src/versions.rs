@@ -1,0 +1,300 @@
+//! How a key's history changes: the one place that writes heads, versions and the `current` range.
+//!
+//! Every change of a key reads its head, checks it in the commit and writes it again, so that of racing
+//! changes one wins and the others read anew. Kept in step with the head, in the same transaction: the
+//! `current` row (present exactly when the newest version is an object), the null version (at most one),
+//! references to manifests, and the outbox.
+
+use ashlar_metadata::namespace::buckets::Versioning;
+use ashlar_metadata::namespace::heads::{self, HeadRow};
+use ashlar_metadata::namespace::manifests::ManifestId;
+use ashlar_metadata::namespace::outbox::{OutboxOperation, OutboxRow};
+use ashlar_metadata::namespace::versions::{self, CurrentRow, ObjectRow, VersionRow};
+use ashlar_metadata::{Direction, KeyRange, Snapshot};
+
+use crate::buckets::Bucket;
+use crate::conditions::{self, Doomed, Existing};
+use crate::error::Error;
+use crate::transaction::{Transaction, Versioned, decode, read};
+use crate::types::{Conditions, ObjectKey, UnixMillis, VersionId};
+
+/// A key of a bucket, as a transaction sees it.
+pub(crate) struct KeyState<'a> {
+    pub(crate) bucket: &'a Bucket,
+    pub(crate) key: &'a ObjectKey,
+    pub(crate) head: Option<Versioned<HeadRow>>,
+}
+
+/// One version found.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundVersion {
+    pub(crate) sequence: u64,
+    pub(crate) row: VersionRow,
+}
+
+impl FoundVersion {
+    /// The object it is, with facts for conditions; `None` for a delete marker.
+    pub(crate) fn existing(&self, bucket: &Bucket) -> Option<Existing> {
+        self.row.object.as_ref().map(|object| Existing {
+            etag: object.etag,
+            modified: self.row.modified,
+            version: bucket.shown(self.row.id),
+        })
+    }
+
+    fn doomed(&self) -> Doomed {
+        let object = self.row.object.as_ref();
+        Doomed {
+            etag: object.map(|o| o.etag),
+            modified: self.row.modified,
+            length: object.map_or(0, |o| o.length),
+        }
+    }
+}
+
+/// A version that a transaction makes.
+pub(crate) struct NewVersion {
+    pub(crate) owner: String,
+    pub(crate) modified: UnixMillis,
+    /// The object, whose manifest already counts this version; `None` makes a delete marker.
+    pub(crate) object: Option<ObjectRow>,
+}
+
+/// What was planned; true once the transaction commits.
+#[derive(Clone, Debug)]
+pub(crate) struct Planned {
+    pub(crate) id: VersionId,
+}
+
+impl<'a> KeyState<'a> {
+    /// Reads the head.
+    pub(crate) async fn read(
+        snapshot: &dyn Snapshot,
+        bucket: &'a Bucket,
+        key: &'a ObjectKey,
+    ) -> Result<Self, Error> {
+        let head = read(snapshot, &heads::key(bucket.id(), key)).await?;
+        Ok(Self { bucket, key, head })
+    }
+
+    /// The version with this sequence, which the head says exists.
+    async fn version(&self, snapshot: &dyn Snapshot, sequence: u64) -> Result<FoundVersion, Error> {
+        let found =
+            read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
+        let row = found
+            .ok_or_else(|| Error::internal("reading a version", "the head names one that is not there"))?
+            .row;
+        Ok(FoundVersion { sequence, row })
+    }
+
+    /// The newest version or marker.
+    pub(crate) async fn newest(&self, snapshot: &dyn Snapshot) -> Result<Option<FoundVersion>, Error> {
+        match &self.head {
+            Some(head) => self.version(snapshot, head.row.newest).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// A version by its id.
+    pub(crate) async fn by_id(
+        &self,
+        snapshot: &dyn Snapshot,
+        id: VersionId,
+    ) -> Result<Option<FoundVersion>, Error> {
+        let Some(head) = &self.head else { return Ok(None) };
+        let sequence = match id {
+            VersionId::Null => match head.row.null {
+                Some(sequence) => sequence,
+                None => return Ok(None),
+            },
+            VersionId::Id(number) => u64::try_from(number >> 64).expect("128 bits less 64 are 64"),
+        };
+        let found =
+            read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
+        Ok(found.filter(|found| found.row.id == id).map(|found| FoundVersion { sequence, row: found.row }))
+    }
+
+    /// Conditions of a write, on the current object.
+    pub(crate) async fn check_write(
+        &self,
+        snapshot: &dyn Snapshot,
+        conditions: &Conditions,
+    ) -> Result<(), Error> {
+        if !conditions::any(conditions) {
+            return Ok(());
+        }
+        let existing = self.newest(snapshot).await?.and_then(|found| found.existing(self.bucket));
+        conditions::check_write(conditions, existing.as_ref())
+    }
+
+    /// Adds a version on top.
+    pub(crate) async fn plan_new(
+        &self,
+        transaction: &mut Transaction,
+        snapshot: &dyn Snapshot,
+        new: NewVersion,
+    ) -> Result<Planned, Error> {
+        let head_key = heads::key(self.bucket.id(), self.key);
+        transaction.check_as_read(head_key.clone(), self.head.as_ref());
+        let old = self.head.as_ref().map(|head| &head.row);
+        let sequence = old.map_or(0, |head| head.sequence) + 1;
+        let mut null = old.and_then(|head| head.null);
+        let id = if self.bucket.row.versioning == Versioning::Enabled {
+            VersionId::Id((u128::from(sequence) << 64) | u128::from(rand::random::<u64>()))
+        } else {
+            if let Some(replaced) = null.replace(sequence) {
+                let replaced = self.version(snapshot, replaced).await?;
+                self.remove_row(transaction, snapshot, &replaced).await?;
+            }
+            null = Some(sequence);
+            VersionId::Null
+        };
+        transaction.put(head_key, &HeadRow { sequence, newest: sequence, null });
+        self.set_current(transaction, sequence, &new.owner, new.modified, new.object.as_ref());
+        let operation = if new.object.is_some() { OutboxOperation::Put } else { OutboxOperation::Mark };
+        let row = VersionRow { id, modified: new.modified, owner: new.owner, object: new.object };
+        self.announce(transaction, operation, &row, new.modified);
+        transaction.put(versions::key(self.bucket.id(), self.key, sequence), &row);
+        Ok(Planned { id })
+    }
+
+    /// Removes one version for good, and the key with its last one.
+    pub(crate) async fn plan_remove(
+        &self,
+        transaction: &mut Transaction,
+        snapshot: &dyn Snapshot,
+        found: &FoundVersion,
+        now: UnixMillis,
+    ) -> Result<(), Error> {
+        let head =
+            self.head.as_ref().ok_or_else(|| Error::internal("removing a version", "its key has no head"))?;
+        let head_key = heads::key(self.bucket.id(), self.key);
+        transaction.check_at(head_key.clone(), head.version);
+        self.remove_row(transaction, snapshot, found).await?;
+        self.announce(transaction, OutboxOperation::Remove, &found.row, now);
+        let null = head.row.null.filter(|sequence| *sequence != found.sequence);
+        if head.row.newest != found.sequence {
+            transaction.put(head_key, &HeadRow { null, ..head.row });
+            return Ok(());
+        }
+        match self.next_older(snapshot, found.sequence).await? {
+            None => {
+                transaction.delete(head_key);
+                transaction.delete(versions::current_key(self.bucket.id(), self.key));
+            }
+            Some(next) => {
+                transaction
+                    .put(head_key, &HeadRow { sequence: head.row.sequence, newest: next.sequence, null });
+                self.set_current(
+                    transaction,
+                    next.sequence,
+                    &next.row.owner,
+                    next.row.modified,
+                    next.row.object.as_ref(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Rewrites a version's row in place (tags, ACL). The head is written too: it guards the whole key.
+    pub(crate) fn plan_update(
+        &self,
+        transaction: &mut Transaction,
+        found: &FoundVersion,
+    ) -> Result<(), Error> {
+        let head =
+            self.head.as_ref().ok_or_else(|| Error::internal("updating a version", "its key has no head"))?;
+        let head_key = heads::key(self.bucket.id(), self.key);
+        transaction.check_at(head_key.clone(), head.version);
+        transaction.put(head_key, &head.row);
+        transaction.put(versions::key(self.bucket.id(), self.key, found.sequence), &found.row);
+        Ok(())
+    }
+
+    /// Conditions of a deletion, on what it would remove.
+    pub(crate) fn check_delete(conditions: &Conditions, found: Option<&FoundVersion>) -> Result<(), Error> {
+        conditions::check_delete(conditions, found.map(FoundVersion::doomed).as_ref())
+    }
+
+    async fn next_older(
+        &self,
+        snapshot: &dyn Snapshot,
+        sequence: u64,
+    ) -> Result<Option<FoundVersion>, Error> {
+        let all = KeyRange::prefix(versions::of_key(self.bucket.id(), self.key));
+        let older = all.after(&versions::key(self.bucket.id(), self.key, sequence));
+        let page = snapshot
+            .scan(older, Direction::Forward, 1)
+            .await
+            .map_err(|e| Error::internal("looking for an older version", e))?;
+        let Some((key, row)) = page.rows.first() else { return Ok(None) };
+        let (_, sequence) = versions::parse_key(key)
+            .ok_or_else(|| Error::internal("looking for an older version", "its key does not read"))?;
+        Ok(Some(FoundVersion { sequence, row: decode::<VersionRow>(row)?.row }))
+    }
+
+    async fn remove_row(
+        &self,
+        transaction: &mut Transaction,
+        snapshot: &dyn Snapshot,
+        found: &FoundVersion,
+    ) -> Result<(), Error> {
+        transaction.delete(versions::key(self.bucket.id(), self.key, found.sequence));
+        match &found.row.object {
+            Some(object) => transaction.drop_reference(snapshot, object.manifest).await,
+            None => Ok(()),
+        }
+    }
+
+    fn set_current(
+        &self,
+        transaction: &mut Transaction,
+        sequence: u64,
+        owner: &str,
+        modified: UnixMillis,
+        object: Option<&ObjectRow>,
+    ) {
+        let key = versions::current_key(self.bucket.id(), self.key);
+        match object {
+            None => transaction.delete(key),
+            Some(object) => transaction.put(
+                key,
+                &CurrentRow {
+                    sequence,
+                    manifest: object.manifest,
+                    etag: object.etag,
+                    length: object.length,
+                    modified,
+                    owner: owner.to_owned(),
+                    storage_class: object.attributes.storage_class.clone(),
+                    checksum: object.checksum.as_ref().map(|c| (c.algorithm, c.kind)),
+                },
+            ),
+        }
+    }
+
+    fn announce(
+        &self,
+        transaction: &mut Transaction,
+        operation: OutboxOperation,
+        row: &VersionRow,
+        time: UnixMillis,
+    ) {
+        let object = row.object.as_ref();
+        transaction.publish(&OutboxRow {
+            operation,
+            bucket: self.bucket.name.as_str().to_owned(),
+            key: self.key.as_str().to_owned(),
+            version: row.id,
+            content_root: object.map_or([0; 32], |o| o.content_root),
+            object_root: object.map_or([0; 32], |o| o.object_root),
+            time,
+        });
+    }
+}
+
+/// A manifest's new id, from a blob's: both count in one space, so none is ever given twice.
+pub(crate) fn manifest_of(blob: ashlar_metadata::namespace::blobs::BlobId) -> ManifestId {
+    ManifestId(blob.0)
+}
