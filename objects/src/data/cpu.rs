@@ -1,0 +1,40 @@
+//! The CPU pool: where work of more than half a millisecond goes, so that async threads stay free.
+//!
+//! At most a configured number of pieces run at once; more wait in order. A dropped waiter's work may still
+//! run, but then holds nothing but what it was given.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+
+#[derive(Clone)]
+pub(crate) struct CpuPool {
+    permits: Arc<Semaphore>,
+}
+
+impl CpuPool {
+    /// A pool that runs `tasks` pieces of work at once.
+    pub(crate) fn new(tasks: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(tasks.max(1))) }
+    }
+
+    /// Runs `work` on a thread that may be busy. A panic in it goes on here.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the pool is never closed");
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(permit);
+            result
+        });
+        match done.await {
+            Ok(result) => Ok(result),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(Error::internal("the CPU pool is shutting down", error)),
+        }
+    }
+}
