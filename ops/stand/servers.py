@@ -31,7 +31,12 @@ class Server:
         self.access, self.secret = ACCESS, SECRET
         self.processes: list[Process] = []
 
+    def launch(self) -> Process:
+        """Starts the process and does not wait for it."""
+        raise NotImplementedError
+
     def start(self) -> "Server":
+        """Starts it and returns when it answers."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -71,14 +76,17 @@ class Ashlar(Server):
         self.data = folder / "data"
         self.access, self.secret = "ashlar-root", "ashlar-root-secret-0123456789"
 
-    def start(self, seconds: float = 120):
+    def launch(self):
         env = {"ASHLAR_ROOT_ACCESS_KEY": self.access, "ASHLAR_ROOT_SECRET_KEY": self.secret} | self.env
         process = Process(
             [self.binary, "up", "--data-dir", self.data, "--s3-listen", f"127.0.0.1:{self.port}",
              "--api-listen", f"127.0.0.1:{self.api_port}", *self.arguments],
             self.folder / "ashlar.log", env, self.cpus)
         self.processes = [process]
-        process.wait_http(f"{self.api}/readyz", seconds, accept=lambda status: status == 200)
+        return process
+
+    def start(self, seconds: float = 120):
+        self.launch().wait_http(f"{self.api}/readyz", seconds, accept=lambda status: status == 200)
         return self
 
     def command(self, *arguments, check=True) -> str:
@@ -102,7 +110,7 @@ class Minio(Server):
     settings = "6 drive folders, EC:2 (4+2)"
     drives = 6
 
-    def start(self):
+    def launch(self):
         folders = [self.folder / f"drive{n}" for n in range(1, self.drives + 1)]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +122,10 @@ class Minio(Server):
         process = Process([places.minio(), "server", "--quiet", "--address", f"127.0.0.1:{self.port}",
                            *folders], self.folder / "minio.log", env, self.cpus)
         self.processes = [process]
-        process.wait_http(f"{self.endpoint}/minio/health/ready", accept=lambda s: s == 200)
+        return process
+
+    def start(self):
+        self.launch().wait_http(f"{self.endpoint}/minio/health/ready", accept=lambda s: s == 200)
         time.sleep(1)  # It answers ready a moment before its IAM is loaded, and 503s until then.
         return self
 

@@ -54,7 +54,7 @@ def test_changed_after_signing(wire, bucket, refused, stored, change):
 def test_malformed_authorization(wire, bucket, refused, stored, value):
     request = wire.sign("PUT", f"/{bucket}/k", body=b"x")
     request.headers["authorization"] = value
-    refused(wire.send(request))
+    refused(wire.send(request), xml="\x7f" not in value)  # A control byte in a header is no HTTP.
     assert stored(bucket) == []
 
 
