@@ -1,0 +1,84 @@
+//! Configurations that no bucket of Ashlar has: reading one tells so, in S3's words, and taking away what
+//! is not there succeeds, as it does at S3. Setting one is 501 and never comes here.
+//!
+//! Invariant: the bucket exists and the caller may see it before anything is said.
+
+use s3s::dto::*;
+use s3s::{S3Request, S3Response};
+
+use crate::call::Passage;
+use crate::failure::{Code, Failure};
+use crate::ops::{Answer, Operations, bucket, object};
+
+macro_rules! absent {
+    ($($name:ident($input:ident) -> $output:ident, $code:ident, $message:literal;)*) => {
+        $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
+            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            Err(Failure::new(Code::$code, $message))
+        })*
+    };
+}
+
+absent! {
+    encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
+    lifecycle(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput, NoSuchLifecycleConfiguration, "The lifecycle configuration does not exist";
+    lock(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput, ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket";
+    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
+    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
+}
+
+macro_rules! nothing_to_delete {
+    ($($name:ident($input:ident) -> $output:ident;)*) => {
+        $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
+            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            Ok(S3Response::new($output::default()))
+        })*
+    };
+}
+
+nothing_to_delete! {
+    delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput;
+    delete_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
+    delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput;
+    delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
+}
+
+macro_rules! empty {
+    ($($name:ident($input:ident) -> $output:ident;)*) => {
+        $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
+            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            Ok(S3Response::new($output::default()))
+        })*
+    };
+}
+
+empty! {
+    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
+    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput;
+    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
+}
+
+pub(super) async fn request_payment(
+    ops: &Operations,
+    cx: &Passage,
+    request: S3Request<GetBucketRequestPaymentInput>,
+) -> Answer<GetBucketRequestPaymentOutput> {
+    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let payer = Some(Payer::from_static(Payer::BUCKET_OWNER));
+    Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
+}
+
+macro_rules! no_lock {
+    ($($name:ident($input:ident) -> $output:ident;)*) => {
+        $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
+            let name = object(&request.input.bucket, &request.input.key, None)?;
+            ops.store.head_bucket(cx, &name.bucket).await?;
+            Err(Failure::new(Code::InvalidRequest, "Bucket is missing Object Lock Configuration"))
+        })*
+    };
+}
+
+no_lock! {
+    legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
+    retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
+}
