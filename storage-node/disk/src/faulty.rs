@@ -28,6 +28,8 @@ pub const BLOCK_BYTES: usize = 4096;
 
 /// Called around every sync: see [`FaultyDisk::on_sync`].
 type SyncHook = Arc<dyn Fn(&SyncPoint) + Send + Sync>;
+/// Decides which syncs do nothing: see [`FaultyDisk::ignore_syncs`].
+type IgnoreHook = Arc<dyn Fn(&SyncPoint) -> bool + Send + Sync>;
 /// Decides which calls fail: see [`FaultyDisk::set_fault`].
 type FaultHook = Arc<dyn Fn(&FileOp<'_>) -> Option<Fault> + Send + Sync>;
 
@@ -159,6 +161,7 @@ struct Tree {
 struct Controls {
     syncs: u64,
     ignored_syncs: BTreeSet<u64>,
+    ignore_hook: Option<IgnoreHook>,
     sync_hook: Option<SyncHook>,
     fault_hook: Option<FaultHook>,
 }
@@ -249,6 +252,11 @@ impl FaultyDisk {
         self.shared.controls.lock().ignored_syncs.insert(index);
     }
 
+    /// The same for every sync that `ignored` says, asked before the sync.
+    pub fn ignore_syncs(&self, ignored: impl Fn(&SyncPoint) -> bool + Send + Sync + 'static) {
+        self.shared.controls.lock().ignore_hook = Some(Arc::new(ignored));
+    }
+
     /// Syncs so far, of files and directories.
     pub fn syncs(&self) -> u64 {
         self.shared.controls.lock().syncs
@@ -319,18 +327,21 @@ impl FaultyDisk {
 
     /// Runs `effect` between the two sides of the hook, unless this sync is to be ignored.
     fn sync(&self, path: &Path, effect: impl FnOnce(&mut Tree)) {
-        let (index, ignored, hook) = {
+        let (index, mut ignored, ignore_hook, hook) = {
             let mut controls = self.shared.controls.lock();
             let index = controls.syncs;
             controls.syncs += 1;
-            (index, controls.ignored_syncs.contains(&index), controls.sync_hook.clone())
+            let ignored = controls.ignored_syncs.contains(&index);
+            (index, ignored, controls.ignore_hook.clone(), controls.sync_hook.clone())
         };
+        let point = |phase| SyncPoint { index, phase, path: path.to_path_buf() };
         let call = |phase| {
             if let Some(hook) = &hook {
-                hook(&SyncPoint { index, phase, path: path.to_path_buf() });
+                hook(&point(phase));
             }
         };
         call(SyncPhase::Before);
+        ignored |= ignore_hook.is_some_and(|ignored| ignored(&point(SyncPhase::Before)));
         if !ignored {
             effect(&mut self.shared.tree.lock());
         }

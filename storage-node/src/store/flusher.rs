@@ -32,13 +32,11 @@ pub struct FlusherOptions {
     pub io_threads: usize,
     /// Bytes that may wait to be written, over all stores; puts wait beyond it. At least 8 MiB are used.
     pub queue_bytes_max: usize,
-    /// How long a round waits for company when the one before had some. Zero never waits.
-    pub linger: Duration,
 }
 
 impl Default for FlusherOptions {
     fn default() -> Self {
-        Self { io_threads: 3, queue_bytes_max: 64 << 20, linger: Duration::ZERO }
+        Self { io_threads: 3, queue_bytes_max: 64 << 20 }
     }
 }
 
@@ -101,7 +99,6 @@ pub(crate) struct Queues {
     budget: Arc<Semaphore>,
     budget_permits: usize,
     stopping: AtomicBool,
-    linger: Duration,
     pub(crate) stats: FlusherStats,
 }
 
@@ -146,7 +143,6 @@ impl Queues {
     fn run_log(&self) {
         let mut items: Vec<LogItem> = Vec::new();
         let mut completions = Vec::new();
-        let mut crowded = false;
         loop {
             {
                 let mut waiting = self.log.items.lock();
@@ -154,15 +150,8 @@ impl Queues {
                 if waiting.is_empty() {
                     return;
                 }
-                if !crowded || self.linger.is_zero() {
-                    std::mem::swap(&mut items, &mut waiting);
-                }
+                std::mem::swap(&mut items, &mut waiting);
             }
-            if items.is_empty() {
-                thread::sleep(self.linger);
-                std::mem::swap(&mut items, &mut *self.log.items.lock());
-            }
-            crowded = items.len() > 3;
             self.run_round(&mut items, &mut completions);
         }
     }
@@ -297,7 +286,6 @@ impl Flusher {
             budget: Arc::new(Semaphore::new(budget_permits)),
             budget_permits,
             stopping: AtomicBool::new(false),
-            linger: options.linger,
             stats: FlusherStats::default(),
         });
         let flusher = Self { queues, threads: Mutex::default() };

@@ -100,6 +100,9 @@ fn an_ignored_sync_makes_nothing_durable() {
     assert_eq!(content(&disk.crash(CrashPlan::LoseAll), "a"), b"");
     file.sync_data().unwrap();
     assert_eq!(content(&disk.crash(CrashPlan::LoseAll), "a"), b"lost");
+    disk.ignore_syncs(|point| point.path.ends_with("a"));
+    file.write_durable_at(&[b"more"], 0).unwrap();
+    assert_eq!(content(&disk.crash(CrashPlan::LoseAll), "a"), b"lost");
 }
 
 #[test]
