@@ -80,6 +80,15 @@ pub(crate) struct Checkpointer {
     pub(crate) journal_bytes_before: u64,
 }
 
+/// Lets nobody wait for a checkpointer that is gone.
+struct Ending<'a>(&'a Bell);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 enum Due {
     Closing,
     Asked(u64),
@@ -89,6 +98,8 @@ enum Due {
 impl Checkpointer {
     /// Works until the store closes.
     pub(crate) fn run(mut self) {
+        let bell = Arc::clone(&self.bell);
+        let _ending = Ending(&bell);
         let mut persisted_at = 0;
         let mut checkpointed_at = 0;
         loop {

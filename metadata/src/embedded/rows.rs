@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,6 +96,17 @@ pub(crate) struct Staged(WriteTransaction);
 impl Rows {
     /// Opens or creates the file. Without a point it holds nothing of use.
     pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        cache_bytes: usize,
+    ) -> Result<(Self, Option<(StoreId, JournalPoint)>), RowsError> {
+        // The engine asserts what its pages should hold; a damaged file must be an error here, because
+        // there may be other locations to rebuild it from.
+        let opening = AssertUnwindSafe(|| Self::open_file(disk, dir, cache_bytes));
+        catch_unwind(opening).unwrap_or_else(|_| Err(RowsError("its pages contradict each other".to_owned())))
+    }
+
+    fn open_file(
         disk: &Arc<dyn Disk>,
         dir: &Path,
         cache_bytes: usize,
