@@ -2,6 +2,7 @@
 //!
 //! Invariant: every member of the document is read or refused; none is skipped.
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::condition::Condition;
@@ -52,7 +53,7 @@ pub(super) fn policy(json: &str, bucket: &str) -> Result<Policy, PolicyError> {
         _ => return Err(PolicyError::new("a policy has at least one Statement".to_owned())),
     };
     let frame = Frame { bucket, variables };
-    let mut sids = std::collections::HashSet::new();
+    let mut sids = HashSet::new();
     let mut out = Vec::with_capacity(statements.len());
     for json in statements {
         let (statement, sid) = statement(json, &frame)?;
@@ -160,7 +161,8 @@ fn parse_effect(json: Json) -> Result<Effect, PolicyError> {
 
 fn parse_actions(json: Json) -> Result<ActionSet, PolicyError> {
     let mut out = ActionSet::default();
-    for text in texts(json, "Action")? {
+    let distinct: HashSet<String> = texts(json, "Action")?.into_iter().collect();
+    for text in distinct {
         let wanted = text.to_ascii_lowercase();
         let pattern = Pattern::parse(&wanted, Reading { variables: false, wildcards: true })?;
         let own = wanted == "*" || wanted.starts_with("s3:");

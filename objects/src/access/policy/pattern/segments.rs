@@ -121,13 +121,80 @@ impl Segment {
 /// Bit-parallel search (Baeza-Yates and Gonnet, 1992): bit i says that the stretch's first i + 1 characters
 /// end here. One shift of `mask.len() / 64` words a character, whatever the text.
 fn shift_and<'t>(mask: &[Option<char>], text: &'t str) -> Option<&'t str> {
-    let words = mask.len().div_ceil(64);
-    let mut any = vec![0_u64; words];
-    let mut places: HashMap<char, Vec<usize>> = HashMap::new();
+    if mask.len() <= 64 { shift_and_narrow(mask, text) } else { shift_and_wide(mask, text) }
+}
+
+/// As [`shift_and`], for stretches that fit one word.
+fn shift_and_narrow<'t>(mask: &[Option<char>], text: &'t str) -> Option<&'t str> {
+    let mut any = 0_u64;
+    let mut ascii = [0_u64; 128];
     for (index, expected) in mask.iter().enumerate() {
         match expected {
-            None => any[index / 64] |= 1 << (index % 64),
-            Some(character) => places.entry(*character).or_default().push(index),
+            None => any |= 1 << index,
+            Some(character) => {
+                if let Some(places) = ascii.get_mut(code(*character)) {
+                    *places |= 1 << index;
+                }
+            }
+        }
+    }
+    let beyond_ascii = |character: char| {
+        let places = mask.iter().enumerate().filter(|(_, own)| **own == Some(character));
+        places.fold(0, |bits, (index, _)| bits | 1 << index)
+    };
+    let last = 1 << (mask.len() - 1);
+    let mut state = 0_u64;
+    for (at, character) in text.char_indices() {
+        let places = ascii.get(code(character)).copied().unwrap_or_else(|| beyond_ascii(character));
+        state = (state << 1 | 1) & (places | any);
+        if state & last != 0 {
+            return Some(&text[at + character.len_utf8()..]);
+        }
+    }
+    None
+}
+
+fn code(character: char) -> usize {
+    usize::try_from(u32::from(character)).unwrap_or(usize::MAX)
+}
+
+/// Where a character stands in a long stretch: a short list, or one bit a place.
+enum Places {
+    Few(Vec<usize>),
+    Many(Vec<u64>),
+}
+
+/// Longest list of places; beyond it bits are quicker to add.
+const FEW: usize = 8;
+
+fn set(bits: &mut [u64], index: usize) {
+    bits[index / 64] |= 1 << (index % 64);
+}
+
+/// As [`shift_and`], for stretches of any length.
+fn shift_and_wide<'t>(mask: &[Option<char>], text: &'t str) -> Option<&'t str> {
+    if text.len() < mask.len() {
+        return None;
+    }
+    let words = mask.len().div_ceil(64);
+    let mut any = vec![0_u64; words];
+    let mut places: HashMap<char, Places> = HashMap::new();
+    for (index, expected) in mask.iter().enumerate() {
+        let Some(character) = expected else {
+            set(&mut any, index);
+            continue;
+        };
+        match places.entry(*character).or_insert_with(|| Places::Few(Vec::new())) {
+            Places::Many(bits) => set(bits, index),
+            Places::Few(list) if list.len() < FEW => list.push(index),
+            own @ Places::Few(_) => {
+                let mut bits = vec![0_u64; words];
+                if let Places::Few(list) = &*own {
+                    list.iter().for_each(|at| set(&mut bits, *at));
+                }
+                set(&mut bits, index);
+                *own = Places::Many(bits);
+            }
         }
     }
     let last = mask.len() - 1;
@@ -135,8 +202,10 @@ fn shift_and<'t>(mask: &[Option<char>], text: &'t str) -> Option<&'t str> {
     let mut allowed = vec![0_u64; words];
     for (at, character) in text.char_indices() {
         allowed.copy_from_slice(&any);
-        for index in places.get(&character).into_iter().flatten() {
-            allowed[index / 64] |= 1 << (index % 64);
+        match places.get(&character) {
+            None => {}
+            Some(Places::Few(list)) => list.iter().for_each(|index| set(&mut allowed, *index)),
+            Some(Places::Many(bits)) => allowed.iter_mut().zip(bits).for_each(|(own, more)| *own |= more),
         }
         let mut carry = 1;
         for (word, allowed) in state.iter_mut().zip(&allowed) {
