@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) const FOLDER: &str = "/node";
 
 /// Whether a shard must be there.
+#[allow(dead_code, reason = "not every suite has puts under way")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
     Absent,
@@ -95,6 +96,7 @@ impl Ledger {
 }
 
 /// Opens what a crash left, compares it with the ledger, and goes on working with it.
+#[allow(dead_code, reason = "not every suite crashes")]
 pub(crate) fn check_crash(disk: &FaultyDisk, plan: CrashPlan, ledger: &Ledger) -> Result<(), String> {
     let after = disk.crash(plan);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
