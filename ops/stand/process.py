@@ -3,6 +3,7 @@
 Invariant: only processes started here are ever signalled. Does not know which server it runs.
 """
 
+import ctypes
 import os
 import signal
 import socket
@@ -13,6 +14,18 @@ import urllib.request
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """In the child before exec: the kernel kills it when the command that started it is gone."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stop_on_signals() -> None:
+    """SIGTERM (a CI's time limit, `timeout`) unwinds like Ctrl-C, so that servers end and folders go."""
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(143)))
 
 
 def free_port() -> int:
@@ -33,7 +46,8 @@ class Process:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.child = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=log.open("ab"), stderr=subprocess.STDOUT,
-            env=os.environ | (env or {}), cwd=cwd, start_new_session=True)
+            env=os.environ | (env or {}), cwd=cwd, start_new_session=True,
+            preexec_fn=die_with_parent)
 
     @property
     def pid(self) -> int:

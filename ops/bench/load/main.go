@@ -31,7 +31,7 @@ type options struct {
 	count       int64
 	keys        int64
 	prefix      string
-	plain       bool
+	suffix      string
 }
 
 type result struct {
@@ -40,6 +40,7 @@ type result struct {
 	Size        int      `json:"size"`
 	Concurrency int      `json:"concurrency"`
 	Operations  int64    `json:"operations"`
+	Total       int64    `json:"total_operations"` // with those of the warm-up
 	Errors      int64    `json:"errors"`
 	FirstErrors []string `json:"first_errors,omitempty"`
 	Seconds     float64  `json:"seconds"`
@@ -91,6 +92,7 @@ func runCommand(arguments []string) error {
 	f.Int64Var(&o.count, "count", 0, "stop after so many operations, instead of a time")
 	f.Int64Var(&o.keys, "keys", 1000, "get, list: objects that are there, named PREFIX00000000 and on")
 	f.StringVar(&o.prefix, "prefix", "k/", "prefix of the keys")
+	f.StringVar(&o.suffix, "suffix", "", "what follows the number in a key")
 	f.Parse(arguments)
 	r, err := run(o)
 	if err != nil {
@@ -102,7 +104,7 @@ func runCommand(arguments []string) error {
 // run drives `concurrency` connections, each with one request under way, until time or count is up.
 func run(o options) (*result, error) {
 	bodies := makeBodies(o.size, o.mode, o.op)
-	var next, errors atomic.Int64
+	var next, errors, total atomic.Int64
 	var mutex sync.Mutex
 	var first []string
 	latencies := make([][]float64, o.concurrency)
@@ -142,6 +144,7 @@ func run(o options) (*result, error) {
 					}
 					continue
 				}
+				total.Add(1)
 				if begun.After(counted) {
 					latencies[w] = append(latencies[w], end.Sub(begun).Seconds()*1000)
 					ends[w] = end
@@ -159,7 +162,7 @@ func run(o options) (*result, error) {
 		}
 	}
 	sort.Float64s(all)
-	r := &result{Op: o.op, Mode: o.mode, Size: o.size, Concurrency: o.concurrency, Operations: int64(len(all)),
+	r := &result{Op: o.op, Mode: o.mode, Size: o.size, Concurrency: o.concurrency, Operations: int64(len(all)), Total: total.Load(),
 		Errors: errors.Load(), FirstErrors: first, Seconds: last.Sub(counted).Seconds()}
 	if len(all) > 0 {
 		r.PerSecond = float64(len(all)) / r.Seconds
@@ -192,4 +195,6 @@ func one(c *connection, o *options, bodies []body, number int64, random *rand.Ra
 	return fmt.Errorf("no such operation: %s", o.op)
 }
 
-func key(o *options, number int64) string { return fmt.Sprintf("/%s%08d", o.prefix, number) }
+func key(o *options, number int64) string {
+	return fmt.Sprintf("/%s%08d%s", o.prefix, number, o.suffix)
+}
