@@ -160,6 +160,8 @@ struct Staged {
 /// Why a group was not written.
 enum AppendError {
     Full(FullError),
+    /// No file could be made; nothing was written, so the next group may try again.
+    Failed(String),
     Poisoned(String),
 }
 
@@ -167,16 +169,25 @@ impl AppendError {
     fn put_error(&self) -> PutError {
         match self {
             AppendError::Full(full) => full.put_error(),
+            AppendError::Failed(reason) => PutError::Unavailable { reason: reason.clone() },
             AppendError::Poisoned(reason) => PutError::ReadOnly { reason: reason.clone() },
+        }
+    }
+
+    fn delete_error(&self) -> DeleteError {
+        match self {
+            AppendError::Full(full) => DeleteError::Unavailable { reason: full.to_string() },
+            AppendError::Failed(reason) => DeleteError::Unavailable { reason: reason.clone() },
+            AppendError::Poisoned(reason) => DeleteError::ReadOnly { reason: reason.clone() },
         }
     }
 }
 
-impl StoreInner {
-    fn append_error(&self, error: CreateError) -> AppendError {
+impl From<CreateError> for AppendError {
+    fn from(error: CreateError) -> Self {
         match error {
             CreateError::Full(full) => AppendError::Full(full),
-            CreateError::Io(error) => AppendError::Poisoned(self.poison("creating a log file", &error)),
+            CreateError::Io(error) => AppendError::Failed(format!("cannot make a log file: {error}")),
         }
     }
 }
@@ -418,7 +429,7 @@ impl StoreInner {
         if let Some(active) = &log.active {
             // The next file first: without one this keeps its room for what is smaller.
             if self.state.read().spares.is_empty() {
-                self.create_spare().map_err(|error| self.append_error(error))?;
+                self.create_spare()?;
             }
             let token = self.state.read().token;
             if let Err(error) = active.seal(token) {
@@ -440,7 +451,7 @@ impl StoreInner {
         let slot = match spare {
             Some(slot) => slot,
             None => {
-                self.create_spare().map_err(|error| self.append_error(error))?;
+                self.create_spare()?;
                 self.state.write().spares.pop().expect("created just now; only this thread takes spares")
             }
         };
@@ -510,13 +521,7 @@ fn fail(items: Vec<Append>, error: &AppendError, completions: &mut Vec<Completio
     completions.extend(items.into_iter().filter_map(|append| {
         Some(match append {
             Append::Put(put) => Completion::Put(put.done, Err(error.put_error())),
-            Append::Delete { done, .. } => {
-                let reason = match error {
-                    AppendError::Full(full) => full.to_string(),
-                    AppendError::Poisoned(reason) => reason.clone(),
-                };
-                Completion::Delete(done, Err(DeleteError::ReadOnly { reason }))
-            }
+            Append::Delete { done, .. } => Completion::Delete(done, Err(error.delete_error())),
             Append::Copy { .. } => return None,
         })
     }));

@@ -412,7 +412,7 @@ fn settle_segments(state: &mut State, extents: &Extents, report: &mut OpenReport
         for (start, next) in ranges {
             if start > end {
                 let page = u32::try_from(end / PAGE).expect("pages of a segment fit u32");
-                punches.push(Punch { segment, page, bytes: start - end });
+                punches.push(Punch { segment, page, bytes: start - end, footer: false });
                 // Counted until it is punched, so that the segment is not filled again before.
                 used.extents += 1;
             }

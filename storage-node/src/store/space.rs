@@ -6,11 +6,11 @@
 
 use super::files::file_name;
 use super::index::{FILE_NUMBER_MAX, FileId};
-use super::record::PAGE_BYTES;
+use super::record::{FooterHeader, PAGE_BYTES};
 use super::state::{FreedExtent, SegmentUse, page_offset};
 use super::{StoreInner, superblock::SUPERBLOCK_FILE};
 use crate::service::PutError;
-use ashlar_disk::OpenMode;
+use ashlar_disk::{DiskFile, OpenMode};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use std::time::Duration;
 const SPARES_WANTED: usize = 2;
 /// Free log files above this are removed.
 const SPARES_MAX: usize = 4;
+/// Empty segments above this are removed.
+const EMPTY_SEGMENTS_MAX: usize = 2;
 /// Bytes zeroed in one write.
 const ZERO_BYTES: usize = 1 << 20;
 /// Most of the file system that the reserve takes by default, with `RESERVE_PERCENT`.
@@ -53,6 +55,8 @@ pub(crate) struct Punch {
     pub(crate) segment: u32,
     pub(crate) page: u32,
     pub(crate) bytes: u64,
+    /// Whether a footer lies behind those bytes, of a length that only it says.
+    pub(crate) footer: bool,
 }
 
 impl StoreInner {
@@ -147,8 +151,8 @@ impl StoreInner {
         let punches = freed.iter().map(|extent| Punch {
             segment: extent.segment,
             page: extent.page,
-            // The commitment behind the shard is left where it shares the shard's last page.
-            bytes: u64::from(extent.shard_bytes).next_multiple_of(to_u64(PAGE_BYTES)),
+            bytes: u64::from(extent.shard_bytes),
+            footer: true,
         });
         self.punches.lock().extend(punches);
         self.wake_keeper();
@@ -175,26 +179,21 @@ impl StoreInner {
             }
         }
         self.punch_freed();
-        let mut full = self.room_for(0).err();
-        if full.is_none() {
-            full = self.make_ahead().err();
-        }
-        let full = match full {
-            None => None,
-            Some(CreateError::Full(full)) => Some(full),
-            Some(CreateError::Io(error)) => {
-                self.poison("making files ahead", &error);
-                None
+        let made = self.room_for(0).and_then(|()| self.make_ahead());
+        let (full, answer) = match made {
+            Ok(()) => (None, Ok(())),
+            Err(CreateError::Full(full)) => (Some(full), Err(full.put_error())),
+            // Nothing was written to what counts: the next round may have more luck.
+            Err(CreateError::Io(error)) => {
+                (None, Err(PutError::Unavailable { reason: format!("cannot make files: {error}") }))
             }
         };
         *self.full.lock() = full;
         self.is_full.store(full.is_some(), Ordering::Release);
-        match full {
-            Some(full) => self.answer_segment_waiters(&Err(full.put_error())),
-            None => self.answer_segment_waiters(&Ok(())),
-        }
+        self.answer_segment_waiters(&answer);
         let next = self.compact(&mut keeping);
         self.remove_excess_spares();
+        self.remove_excess_segments();
         next
     }
 
@@ -223,16 +222,40 @@ impl StoreInner {
 
     fn punch_freed(&self) {
         let punches = std::mem::take(&mut *self.punches.lock());
-        for Punch { segment, page, bytes } in punches {
+        for punch in punches {
+            let segment = punch.segment;
             let emptied = self.state.read().segments.get(&segment).is_none_or(|used| used.extents == 1);
             // A segment whose last extent goes is filled again soon: its written blocks are worth keeping.
-            if !emptied
-                && let Ok((file, _)) = self.read_files.get(FileId::Segment(segment))
-                && file.punch(page_offset(page), bytes).is_ok()
-            {
-                self.stats.punched(bytes);
+            if !emptied && let Ok((file, _)) = self.read_files.get(FileId::Segment(segment)) {
+                let bytes = punched_bytes(&*file, &punch);
+                if file.punch(page_offset(punch.page), bytes).is_ok() {
+                    self.stats.punched(bytes);
+                }
             }
             self.state.write().extent_gone(segment);
+        }
+    }
+
+    fn remove_excess_segments(&self) {
+        loop {
+            let segment = {
+                let mut state = self.state.write();
+                let open = state.open_segment;
+                let empty = state
+                    .segments
+                    .iter()
+                    .filter(|(number, used)| used.extents == 0 && Some(**number) != open);
+                let empty: Vec<u32> = empty.map(|(number, _)| *number).collect();
+                if empty.len() <= EMPTY_SEGMENTS_MAX {
+                    return;
+                }
+                state.segments.remove(&empty[0]);
+                empty[0]
+            };
+            self.read_files.forget(FileId::Segment(segment));
+            self.write_files.lock().retain(|(number, _)| *number != segment);
+            // A file that stays is found empty at the next open.
+            let _ = self.disk.remove_file(&self.folder.join(file_name(FileId::Segment(segment))));
         }
     }
 
@@ -250,6 +273,20 @@ impl StoreInner {
             let _ = self.disk.remove_file(&self.folder.join(file_name(FileId::Log(slot))));
         }
     }
+}
+
+/// Whole pages of what is to be punched.
+fn punched_bytes(file: &dyn DiskFile, punch: &Punch) -> u64 {
+    let page = to_u64(PAGE_BYTES);
+    let mut head = [0; FooterHeader::BYTES];
+    let footer = (punch.footer
+        && file.read_exact_at(&mut head, page_offset(punch.page) + punch.bytes).is_ok())
+    .then(|| FooterHeader::decode_unchecked(&head))
+    .flatten()
+    .filter(|footer| u64::from(footer.shard_bytes) == punch.bytes);
+    // Without its head the footer stays, in a page of the shard's or behind it.
+    let footer = footer.map_or(0, |footer| to_u64(head.len()) + u64::from(footer.footer_bytes));
+    (punch.bytes + footer).next_multiple_of(page)
 }
 
 fn to_u64(value: usize) -> u64 {

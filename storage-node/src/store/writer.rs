@@ -59,7 +59,7 @@ impl Drop for ExtentLease {
     fn drop(&mut self) {
         if !self.kept.load(Ordering::Acquire) {
             let (segment, page, bytes) = (self.segment, self.page, self.bytes);
-            self.store.punches.lock().push(Punch { segment, page, bytes });
+            self.store.punches.lock().push(Punch { segment, page, bytes, footer: false });
             self.store.wake_keeper();
         }
     }
@@ -106,7 +106,7 @@ impl StoreInner {
 
     pub(crate) fn segment_for_writing(&self, segment: u32) -> Result<Arc<dyn DiskFile>, PutError> {
         let opened = self.write_file(segment);
-        opened.map_err(|error| PutError::ReadOnly { reason: self.poison("opening a segment", &error) })
+        opened.map_err(|error| PutError::Unavailable { reason: format!("cannot open a segment: {error}") })
     }
 
     /// Stores a whole shard, in the log if it is small.
