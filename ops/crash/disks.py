@@ -1,7 +1,7 @@
 """Node folders: finding them, corrupting their files, waiting until redundancy is restored.
 
 Knows the layout that DESIGN fixes (nodes/node-<n>/ under the data directory or under a disk) and the
-gauge of the server's metrics that counts what is to be repaired; nothing of the files' format.
+gauges of the server's metrics that say whether something is to be repaired; nothing of the files' format.
 """
 
 import random
@@ -10,8 +10,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-# Chunks with fewer good shards than their coding asks for.
-PENDING = re.compile(r"^ashlar_(?:repair_pending|degraded)_chunks(?:\{[^}]*\})? (\S+)$", re.MULTILINE)
+GAUGES = re.compile(r"^(ashlar_redundancy_full|ashlar_repair_queue|ashlar_sweep_missing_shards) (\S+)$", re.MULTILINE)
 
 
 def node_folders(server, disks=()) -> list:
@@ -40,21 +39,22 @@ def corrupt(node: Path, choose: random.Random) -> int:
     return flips
 
 
-def pending(server) -> float:
+def gauges(server) -> dict:
     with urllib.request.urlopen(f"{server.api}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    values = PENDING.findall(text)
-    if not values:
-        raise RuntimeError("no gauge of chunks to repair in /metrics")
-    return sum(map(float, values))
+        found = dict(GAUGES.findall(answer.read().decode()))
+    if len(found) != 3:
+        raise RuntimeError(f"/metrics says nothing of repairs: {found}")
+    return {name: float(value) for name, value in found.items()}
 
 
 def wait_redundant(server, seconds: float = 120) -> float:
-    """Returns the seconds until nothing is left to repair, twice in a row a second apart."""
-    begun, quiet = time.monotonic(), 0
+    """Returns the seconds until every shard is known to be in its place, twice in a row half a second apart."""
+    begun, good = time.monotonic(), 0
     while time.monotonic() - begun < seconds:
-        quiet = quiet + 1 if pending(server) == 0 else 0
-        if quiet == 2:
+        now = gauges(server)
+        full = now["ashlar_redundancy_full"] == 1 and now["ashlar_repair_queue"] == 0 and now["ashlar_sweep_missing_shards"] == 0
+        good = good + 1 if full else 0
+        if good == 2:
             return time.monotonic() - begun
-        time.sleep(1)
-    raise RuntimeError(f"redundancy is not restored after {seconds} s: {pending(server)} chunks pending")
+        time.sleep(0.5)
+    raise RuntimeError(f"redundancy is not restored after {seconds} s: {gauges(server)}")
