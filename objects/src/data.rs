@@ -35,6 +35,8 @@ mod scrub;
 mod session;
 mod stats;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::collections::BTreeMap;
@@ -51,14 +53,11 @@ use futures::Stream;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use config::DataConfig;
 pub(crate) use digests::DigestRequest;
 pub(crate) use gc::Collected;
 pub(crate) use readers::ReaderGuard;
-pub(crate) use session::InFlightGuard;
 pub use stats::DataStats;
 pub(crate) use sweep::Swept;
 pub(crate) use write::StoredBlob;
@@ -75,7 +74,6 @@ pub(crate) struct DataPath {
 
 struct Inner {
     kv: Arc<dyn OrderedKv>,
-    clock: Clock,
     config: DataConfig,
     session: Arc<session::Session>,
     readers: Arc<readers::Readers>,
@@ -145,7 +143,6 @@ impl DataPath {
         let inner = Inner {
             readers: readers::Readers::new(Arc::clone(&kv)),
             kv,
-            clock,
             session,
             cpu,
             write_budget: intake::WriteBudget::new(&config),
@@ -205,9 +202,9 @@ impl DataPath {
         self.inner.stats()
     }
 
-    /// Asks every node how it is, and believes the answers.
-    pub(crate) async fn probe_once(&self) {
-        self.inner.sink.cluster.nodes.probe(false).await;
+    /// Asks nodes how they are, and believes the answers: all, or only those whose next probe is due.
+    pub(crate) async fn probe_once(&self, only_due: bool) {
+        self.inner.sink.cluster.nodes.probe(only_due).await;
     }
 
     /// Publishes for other processes what this one has in flight and reads.
@@ -238,10 +235,5 @@ impl DataPath {
     /// This session's number.
     pub(crate) fn session(&self) -> u64 {
         self.inner.session.id().0
-    }
-
-    /// Counter below which no blob of this session is in flight any more.
-    pub(crate) fn in_flight_oldest(&self) -> u64 {
-        self.inner.session.in_flight_oldest()
     }
 }

@@ -3,39 +3,38 @@
 //! Every task is a `…_once` step that tests call by hand; here they are only repeated. A step that fails is
 //! logged and tried again at its next turn; a step that is stopped midway is safe to begin anew.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{DataPath, Inner};
+use super::DataPath;
 use crate::error::Error;
 
 impl DataPath {
     /// Runs probes, progress, GC, repair, sweeps and scrubs in `group` until `stop`.
     pub(crate) fn spawn_background(&self, group: &TaskTracker, stop: CancellationToken) {
         let config = &self.inner.config;
-        self.repeat(group, &stop, config.probe_interval, "probing nodes", async |inner| {
-            inner.sink.cluster.nodes.probe(true).await;
+        self.repeat(group, &stop, config.probe_interval, "probing nodes", async |data| {
+            data.probe_once(true).await;
             Ok(())
         });
-        self.repeat(group, &stop, config.progress_interval, "publishing progress", async |inner| {
-            inner.session.publish(&*inner.kv, inner.readers.floor()).await
+        self.repeat(group, &stop, config.progress_interval, "publishing progress", async |data| {
+            data.publish_progress_once().await
         });
-        self.repeat(group, &stop, config.gc_interval, "collecting the dead", async |inner| {
-            inner.collect_dead().await.map(|_| ())
+        self.repeat(group, &stop, config.gc_interval, "collecting the dead", async |data| {
+            data.collect_once().await.map(|_| ())
         });
-        self.repeat(group, &stop, config.probe_interval, "repairing", async |inner| {
-            inner.repairs.reported.notified().await;
-            inner.repair_queued().await.map(|_| ())
+        self.repeat(group, &stop, config.probe_interval, "repairing", async |data| {
+            data.inner.repairs.reported.notified().await;
+            data.repair_once().await.map(|_| ())
         });
-        self.repeat(group, &stop, config.sweep_interval_degraded, "sweeping", async |inner| {
-            if inner.is_sweep_due() { inner.sweep(true).await.map(|_| ()) } else { Ok(()) }
+        self.repeat(group, &stop, config.sweep_interval_degraded, "sweeping", async |data| {
+            if data.inner.is_sweep_due() { data.sweep_once().await.map(|_| ()) } else { Ok(()) }
         });
-        self.repeat(group, &stop, config.scrub_interval, "scrubbing", async |inner| {
-            inner.scrub().await.map(|_| ())
+        self.repeat(group, &stop, config.scrub_interval, "scrubbing", async |data| {
+            data.scrub_once().await.map(|_| ())
         });
     }
 
@@ -47,10 +46,10 @@ impl DataPath {
         what: &'static str,
         step: S,
     ) where
-        S: Fn(Arc<Inner>) -> F + Send + Sync + 'static,
+        S: Fn(DataPath) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let (inner, stop) = (Arc::clone(&self.inner), stop.clone());
+        let (data, stop) = (self.clone(), stop.clone());
         group.spawn(async move {
             let mut timer = tokio::time::interval(every.max(Duration::from_millis(1)));
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -59,7 +58,7 @@ impl DataPath {
                 timer.tick().await;
                 loop {
                     timer.tick().await;
-                    if let Err(error) = step(Arc::clone(&inner)).await {
+                    if let Err(error) = step(data.clone()).await {
                         tracing::warn!(what, %error, "background work failed; it is tried again");
                     }
                 }

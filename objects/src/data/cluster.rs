@@ -157,7 +157,7 @@ impl Cluster {
         let coding = Coding::new(k, map.m).map_err(|e| Error::internal("choosing a coding", e))?;
         // Shards past the shrunk count give their nodes to the gaps before it.
         let mut spare: Vec<Arc<Node>> = nodes.drain(found..).flatten().collect();
-        let nodes = nodes.into_iter().map(|node| node.or_else(|| spare.pop())).flatten().collect();
+        let nodes = nodes.into_iter().filter_map(|node| node.or_else(|| spare.pop())).collect();
         Ok(ChunkPlan { chunk, coding, nodes, epoch: map.epoch, slots })
     }
 

@@ -68,6 +68,12 @@ impl WriteBudget {
         self.reserve(&self.intake, self.intake_bytes, bytes).await
     }
 
+    /// Memory for a beginning, if there is any right now.
+    fn try_intake(&self, bytes: usize) -> Option<Held> {
+        let permit = Arc::clone(&self.intake).try_acquire_many_owned(u32::try_from(bytes).ok()?).ok()?;
+        Some(Held { _permit: permit })
+    }
+
     /// Memory for `bytes` of rows and their parity.
     pub(crate) async fn row(&self, bytes: usize) -> Result<Held, Error> {
         self.reserve(&self.rows, self.row_bytes, bytes).await
@@ -217,11 +223,6 @@ impl Intake {
             false => Ok(()),
         }
     }
-
-    /// Bytes received so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
-    }
 }
 
 /// A row that is being filled.
@@ -246,11 +247,12 @@ impl Filling {
 
     async fn grow(&mut self, budget: &WriteBudget, shape: RowShape, left: usize) -> Result<(), Error> {
         let most = shape.bytes.min(left);
-        let (step, held) = if self.step < STEPS[1] && most > STEPS[0] {
-            let step = STEPS[1].min(most);
-            (step, budget.intake(step).await?)
-        } else {
-            (most, budget.row(most * shape.shards / shape.data).await?)
+        let next = STEPS[1].min(most);
+        // Never waits for more of the intake while holding some: many could wait so for each other.
+        let more = if self.step < next { budget.try_intake(next) } else { None };
+        let (step, held) = match more {
+            Some(held) => (next, held),
+            None => (most, budget.row(most * shape.shards / shape.data).await?),
         };
         let mut larger = BytesMut::with_capacity(step);
         larger.extend_from_slice(&self.buffer);

@@ -52,9 +52,4 @@ impl Readers {
         let open = self.open.lock();
         open.keys().next().copied().unwrap_or_else(|| self.kv.stable_position().0)
     }
-
-    /// Readers now.
-    pub(crate) fn count(&self) -> usize {
-        self.open.lock().values().sum()
-    }
 }

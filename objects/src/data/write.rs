@@ -47,6 +47,7 @@ pub(crate) struct StoredBlob {
     /// Belongs into the commit that makes the blob reachable.
     pub(crate) session_check: Check,
     /// Keeps the shards from being collected: drop it when that commit has been decided.
+    #[allow(dead_code, reason = "held for what its drop does")]
     pub(crate) in_flight: InFlightGuard,
 }
 

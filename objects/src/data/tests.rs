@@ -1,0 +1,8 @@
+//! Tests of the data path over nodes and metadata in memory, with faults.
+
+mod collection;
+mod faults;
+mod memory;
+mod repairs;
+mod round_trips;
+mod world;
