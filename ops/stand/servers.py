@@ -150,6 +150,8 @@ class SeaweedFS(Server):
     def __init__(self, folder, cpus=None):
         super().__init__(folder, cpus)
         self.ports = {name: self._port() for name in ("master", "filer")}
+        self.port = self._port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
 
     @staticmethod
     def _port() -> int:
