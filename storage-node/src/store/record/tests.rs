@@ -104,3 +104,45 @@ proptest! {
         prop_assert_eq!(FooterHeader::decode(&bytes), None);
     }
 }
+
+/// The vectors at the end of `docs/formats/shard.md`.
+#[test]
+fn vectors_are_those_of_the_format_document() {
+    let generation = Generation(0x0102_0304_0506_0708);
+    let (node, uuid, token) = (NodeId(3), DiskUuid([7; 16]), FencingToken(9));
+    let id = BlobId { session: SessionId(1), counter: 0x0203 }.chunk(4).shard(ShardIndex(5));
+    let inline = RecordHeader {
+        kind: RecordKind::Inline,
+        id,
+        shard_bytes: 3,
+        footer_bytes: 2,
+        token: FencingToken::default(),
+    };
+    let extent = RecordHeader { kind: RecordKind::Extent { segment: 7, page: 8 }, ..inline };
+    let tombstone =
+        RecordHeader { kind: RecordKind::Tombstone, shard_bytes: 0, footer_bytes: 0, token, ..inline };
+    let inline_bytes = [&inline.encode(generation, [&b"abc"[..], b"de"])[..], b"abcde"].concat();
+    let group = GroupHeader { number: 6, body_bytes: 61, records: 1 };
+    let mut summary = Vec::new();
+    SummaryEntry { header: inline, offset: 4120 }.encode_into(&mut summary);
+    let footer = FooterHeader { id, shard_bytes: 3, footer_bytes: 2 };
+    let vectors = [
+        ("superblock", super::super::superblock::Superblock { node, uuid }.encode().to_vec()),
+        ("log header", FileHeader { node, uuid, sequence: 2, generation, token }.encode().to_vec()),
+        ("group mark", group.encode(generation).to_vec()),
+        ("inline record", inline_bytes),
+        ("extent record, segment 7, page 8", extent.encode(generation, []).to_vec()),
+        ("tombstone", tombstone.encode(generation, []).to_vec()),
+        (
+            "seal, groups end at 8192",
+            Seal::new(&summary, 8192, token, generation).encode(generation).to_vec(),
+        ),
+        ("summary entry, offset 4120", summary),
+        ("footer", [&footer.encode(b"de")[..], b"de"].concat()),
+    ];
+    let document = include_str!("../../../../docs/formats/shard.md");
+    for (name, bytes) in vectors {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert!(document.contains(&format!("| {name} | `{hex}` |")), "| {name} | `{hex}` |");
+    }
+}
