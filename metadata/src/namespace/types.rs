@@ -53,7 +53,7 @@ impl BucketName {
             && edge(bytes.first())
             && edge(bytes.last())
             && bytes.iter().all(inner)
-            && !name.contains("..")
+            && !["..", ".-", "-."].iter().any(|joint| name.contains(joint))
             && !is_address;
         if valid {
             Ok(Self(Arc::from(name)))
