@@ -9,6 +9,8 @@ mod checkpoint;
 mod checkpointer;
 mod committer;
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod group;
 mod journals;
 mod location;

@@ -34,7 +34,7 @@ pub(crate) fn checkpoint_name(sequence: u64) -> PathBuf {
     PathBuf::from(format!("checkpoint-{sequence:016x}"))
 }
 
-fn encode_header(store: StoreId, point: &JournalPoint) -> Vec<u8> {
+pub(crate) fn encode_header(store: StoreId, point: &JournalPoint) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(BLOCK_BYTES);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&store.0);
