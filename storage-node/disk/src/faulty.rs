@@ -9,17 +9,19 @@
 
 mod inode;
 mod rng;
+mod tree;
 
 use crate::real::check_direct;
 use crate::{Disk, DiskFile, DiskLock, OpenMode, Space};
 use inode::Inode;
 use parking_lot::Mutex;
 use rng::Rng;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tree::{NameChange, Tree};
 
 /// What a write tears at.
 pub const SECTOR_BYTES: usize = 512;
@@ -110,51 +112,6 @@ impl Fault {
             Fault::Enospc => rustix::io::Errno::NOSPC.into(),
         }
     }
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    Link { path: PathBuf, inode: u64 },
-    Unlink { path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf, inode: u64 },
-}
-
-impl NameChange {
-    fn parent(&self) -> &Path {
-        let path = match self {
-            NameChange::Link { path, .. } | NameChange::Unlink { path } => path,
-            NameChange::Rename { to, .. } => to,
-        };
-        path.parent().unwrap_or(Path::new(""))
-    }
-
-    fn apply(&self, names: &mut BTreeMap<PathBuf, u64>) {
-        match self {
-            NameChange::Link { path, inode } => {
-                names.insert(path.clone(), *inode);
-            }
-            NameChange::Unlink { path } => {
-                names.remove(path);
-            }
-            NameChange::Rename { from, to, inode } => {
-                names.remove(from);
-                names.insert(to.clone(), *inode);
-            }
-        }
-    }
-}
-
-#[derive(Clone, Default)]
-struct Tree {
-    dirs: BTreeSet<PathBuf>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
-    pending_names: Vec<NameChange>,
-    inodes: HashMap<u64, Inode>,
-    inodes_made: u64,
-    total_bytes: u64,
-    file_system_id: u64,
-    locks: BTreeSet<PathBuf>,
 }
 
 #[derive(Default)]
@@ -363,48 +320,6 @@ impl FaultyDisk {
 
 fn to_usize(value: u64) -> io::Result<usize> {
     usize::try_from(value).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-impl Tree {
-    fn has_dir(&self, path: &Path) -> bool {
-        path.as_os_str().is_empty() || path == Path::new("/") || self.dirs.contains(path)
-    }
-
-    fn create(&mut self, path: &Path) -> io::Result<u64> {
-        if !self.has_dir(path.parent().unwrap_or(Path::new(""))) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let inode = self.inodes_made;
-        self.inodes_made += 1;
-        self.inodes.insert(inode, Inode::default());
-        self.change_name(NameChange::Link { path: path.to_path_buf(), inode });
-        Ok(inode)
-    }
-
-    fn change_name(&mut self, change: NameChange) {
-        change.apply(&mut self.names);
-        self.pending_names.push(change);
-    }
-
-    fn used_bytes(&self) -> u64 {
-        let named: BTreeSet<u64> = self.names.values().copied().collect();
-        let blocks: usize = named.iter().filter_map(|inode| self.inodes.get(inode)).map(Inode::blocks).sum();
-        u64::try_from(blocks * BLOCK_BYTES).expect("usize fits u64")
-    }
-
-    fn inode(&mut self, inode: u64) -> io::Result<&mut Inode> {
-        self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-
-    /// ENOSPC unless the disk has room for the blocks that the range adds.
-    fn reserve(&mut self, inode: u64, offset: usize, len: usize) -> io::Result<()> {
-        let added = self.inode(inode)?.new_blocks(offset, len) * BLOCK_BYTES;
-        let added = u64::try_from(added).expect("usize fits u64");
-        if added > 0 && self.used_bytes() + added > self.total_bytes {
-            return Err(Fault::Enospc.error());
-        }
-        Ok(())
-    }
 }
 
 impl Disk for FaultyDisk {
