@@ -1,0 +1,137 @@
+//! What the API answers, as types that the server writes and the command line reads.
+//!
+//! Invariant: both sides use these and nothing else, so that they cannot drift apart. Fields are only ever
+//! added. Sizes are bytes, times seconds or RFC 3339.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/status`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// Of the server.
+    pub(crate) version: String,
+    /// Whether it takes writes.
+    pub(crate) ready: bool,
+    /// Why not, and whatever else is not as it should be.
+    pub(crate) notes: Vec<String>,
+    /// Since its start.
+    pub(crate) uptime_seconds: u64,
+    /// Where S3 is.
+    pub(crate) s3_endpoint: String,
+    /// Data and parity shards, as `4+2`.
+    pub(crate) coding: String,
+    /// Storage nodes.
+    pub(crate) nodes: u64,
+    /// Those that take writes.
+    pub(crate) nodes_writable: u64,
+    /// Whether every shard was in its place at the last look.
+    pub(crate) redundancy_full: bool,
+    /// Shards that wait for repair.
+    pub(crate) repair_queue: u64,
+    /// Rows that wait for collection.
+    pub(crate) gc_waiting: u64,
+    /// Shards on all nodes.
+    pub(crate) shards: u64,
+    /// Their bytes.
+    pub(crate) shard_bytes: u64,
+    /// What the nodes could still take, each file system counted once.
+    pub(crate) writable_bytes: u64,
+    /// Memory of the process.
+    pub(crate) resident_bytes: u64,
+    /// Position of the latest commit that every reader sees.
+    pub(crate) stable_position: u64,
+    /// Folders that hold the metadata journal.
+    pub(crate) journals: Vec<Journal>,
+}
+
+/// A place of the metadata journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Journal {
+    /// Its folder.
+    pub(crate) dir: String,
+    /// Why it takes no part, if so.
+    pub(crate) out: Option<String>,
+    /// Bytes kept.
+    pub(crate) bytes: u64,
+}
+
+/// `GET /api/nodes/{node}`, and the items of `GET /api/nodes`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Node {
+    /// Its number.
+    pub(crate) node: u16,
+    /// What fails together with it.
+    pub(crate) domain: String,
+    /// Its folder.
+    pub(crate) dir: String,
+    /// `writable`, `full`, `read-only` or `unavailable`.
+    pub(crate) health: String,
+    /// Why it is not writable.
+    pub(crate) reason: Option<String>,
+    /// Shards held.
+    pub(crate) shards: u64,
+    /// Their bytes.
+    pub(crate) shard_bytes: u64,
+    /// What its files take.
+    pub(crate) file_bytes: u64,
+    /// What it could still take; nodes of one file system share it.
+    pub(crate) writable_bytes: u64,
+    /// Size of its file system.
+    pub(crate) total_bytes: u64,
+}
+
+/// `GET /api/users/{name}`, and the items of `GET /api/users`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct User {
+    /// Unique name.
+    pub(crate) name: String,
+    /// Stable id, what owners and grants name.
+    pub(crate) id: String,
+    /// Root may do everything.
+    pub(crate) root: bool,
+    /// Its access keys.
+    pub(crate) access_keys: Vec<String>,
+}
+
+/// `POST /api/users`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewUser {
+    /// Unique name.
+    pub(crate) name: String,
+}
+
+/// An access key that was just made; the only time that its secret is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NewKey {
+    /// Whose.
+    pub(crate) user: String,
+    /// The access key.
+    pub(crate) access_key: String,
+    /// Its secret.
+    pub(crate) secret_key: String,
+}
+
+/// `GET /api/buckets/{name}`, and the items of `GET /api/buckets`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Bucket {
+    /// Its name.
+    pub(crate) name: String,
+    /// Id of the user who owns it.
+    pub(crate) owner: String,
+    /// When it was made, RFC 3339.
+    pub(crate) created: String,
+    /// `off`, `enabled` or `suspended`.
+    pub(crate) versioning: String,
+}
+
+/// What went wrong, in place of any other answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    /// For programs.
+    pub(crate) code: String,
+    /// For people.
+    pub(crate) message: String,
+    /// Finds the request in the log.
+    pub(crate) request_id: String,
+}

@@ -1,0 +1,214 @@
+//! Commands that ask a server: one request, and its answer for people or, with `--json`, for programs.
+//!
+//! Invariant: with `--json` the answer is what the API gave and nothing else stands on standard output.
+
+use anyhow::Context;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::BucketsPage;
+use crate::api::answers::{Bucket, NewKey, NewUser, Node, Status, User};
+use crate::client::Client;
+use crate::command_line::{BucketsCommand, KeysCommand, NodesCommand, ServerAddress, UsersCommand};
+use crate::output::{bytes, facts, print, table};
+
+/// `ashlar status`
+pub(crate) async fn status(server: &ServerAddress) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
+    show(server, &client.get::<Status>("/api/status").await?, |status| {
+        let mut lines = vec![
+            ("version", status.version.clone()),
+            ("takes writes", yes_or_no(status.ready)),
+            ("up", span(status.uptime_seconds)),
+            ("S3", status.s3_endpoint.clone()),
+            ("coding", status.coding.clone()),
+            ("storage nodes", format!("{} of {} take writes", status.nodes_writable, status.nodes)),
+            (
+                "redundancy",
+                if status.redundancy_full { "full".to_owned() } else { "not known to be full".to_owned() },
+            ),
+            ("waiting for repair", format!("{} shards", status.repair_queue)),
+            ("waiting for collection", format!("{} rows", status.gc_waiting)),
+            ("stored", format!("{} in {} shards, parity included", bytes(status.shard_bytes), status.shards)),
+            ("room", bytes(status.writable_bytes)),
+            ("memory", bytes(status.resident_bytes)),
+        ];
+        for journal in &status.journals {
+            lines.push(("journal", format!("{} ({})", journal.dir, bytes(journal.bytes))));
+        }
+        for note in &status.notes {
+            lines.push(("note", note.clone()));
+        }
+        facts(&lines)
+    })
+}
+
+/// `ashlar nodes …`
+pub(crate) async fn nodes(server: &ServerAddress, command: Option<NodesCommand>) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
+    match command.unwrap_or(NodesCommand::List) {
+        NodesCommand::List => show(server, &client.get::<Vec<Node>>("/api/nodes").await?, |nodes| {
+            let row = |node: &Node| {
+                vec![
+                    node.node.to_string(),
+                    node.health.clone(),
+                    node.shards.to_string(),
+                    bytes(node.shard_bytes),
+                    bytes(node.writable_bytes),
+                    node.dir.clone(),
+                ]
+            };
+            let rows: Vec<Vec<String>> = nodes.iter().map(row).collect();
+            table(&["node", "health", "shards", "stored", "room", "folder"], &rows)
+        }),
+        NodesCommand::Show { node } => {
+            show(server, &client.get::<Node>(&format!("/api/nodes/{node}")).await?, |node| {
+                let mut lines = vec![
+                    ("node", node.node.to_string()),
+                    ("health", node.health.clone()),
+                    ("folder", node.dir.clone()),
+                    ("fails with", node.domain.clone()),
+                    ("shards", node.shards.to_string()),
+                    ("their bytes", bytes(node.shard_bytes)),
+                    ("files take", bytes(node.file_bytes)),
+                    ("room", bytes(node.writable_bytes)),
+                    ("file system", bytes(node.total_bytes)),
+                ];
+                lines.extend(node.reason.clone().map(|reason| ("reason", reason)));
+                facts(&lines)
+            })
+        }
+    }
+}
+
+/// `ashlar users …`
+pub(crate) async fn users(server: &ServerAddress, command: Option<UsersCommand>) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
+    match command.unwrap_or(UsersCommand::List) {
+        UsersCommand::List => show(server, &client.get::<Vec<User>>("/api/users").await?, |users| {
+            let row = |user: &User| vec![user.name.clone(), user.access_keys.join(" "), user.id.clone()];
+            table(&["user", "access keys", "id"], &users.iter().map(row).collect::<Vec<_>>())
+        }),
+        UsersCommand::Show { name } => {
+            show(server, &client.get::<User>(&format!("/api/users/{}", segment(&name))).await?, |user| {
+                let mut lines = vec![("user", user.name.clone()), ("id", user.id.clone())];
+                lines.push(("root", yes_or_no(user.root)));
+                lines.extend(user.access_keys.iter().map(|key| ("access key", key.clone())));
+                facts(&lines)
+            })
+        }
+        UsersCommand::Add { name } => {
+            show(server, &client.post::<NewKey>("/api/users", &NewUser { name }).await?, new_key)
+        }
+        UsersCommand::Remove { name } => {
+            client.delete(&format!("/api/users/{}", segment(&name))).await?;
+            done(server, format!("user {name} is removed\n"))
+        }
+        UsersCommand::Keys { command } => keys(server, &client, command).await,
+    }
+}
+
+async fn keys(server: &ServerAddress, client: &Client, command: KeysCommand) -> anyhow::Result<()> {
+    match command {
+        KeysCommand::List { user } => {
+            let path = format!("/api/users/{}/keys", segment(&user));
+            show(server, &client.get::<Vec<String>>(&path).await?, |keys| {
+                keys.iter().map(|key| format!("{key}\n")).collect()
+            })
+        }
+        KeysCommand::Add { user } => {
+            let path = format!("/api/users/{}/keys", segment(&user));
+            show(server, &client.post::<NewKey>(&path, &()).await?, new_key)
+        }
+        KeysCommand::Remove { user, access_key } => {
+            client.delete(&format!("/api/users/{}/keys/{}", segment(&user), segment(&access_key))).await?;
+            done(server, format!("access key {access_key} of {user} is removed\n"))
+        }
+    }
+}
+
+/// `ashlar buckets …`
+pub(crate) async fn buckets(server: &ServerAddress, command: Option<BucketsCommand>) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
+    match command.unwrap_or(BucketsCommand::List) {
+        BucketsCommand::List => {
+            let mut buckets: Vec<Bucket> = Vec::new();
+            let mut path = "/api/buckets".to_owned();
+            loop {
+                let page: BucketsPage = client.get(&path).await?;
+                buckets.extend(page.buckets);
+                let Some(next) = page.next else { break };
+                path = format!("/api/buckets?after={}", segment(&next));
+            }
+            show(server, &buckets, |buckets| {
+                let row = |bucket: &Bucket| {
+                    vec![
+                        bucket.name.clone(),
+                        bucket.created.clone(),
+                        bucket.versioning.clone(),
+                        bucket.owner.chars().take(16).collect(),
+                    ]
+                };
+                table(
+                    &["bucket", "created", "versioning", "owner"],
+                    &buckets.iter().map(row).collect::<Vec<_>>(),
+                )
+            })
+        }
+        BucketsCommand::Show { name } => show(
+            server,
+            &client.get::<Bucket>(&format!("/api/buckets/{}", segment(&name))).await?,
+            |bucket| {
+                facts(&[
+                    ("bucket", bucket.name.clone()),
+                    ("created", bucket.created.clone()),
+                    ("versioning", bucket.versioning.clone()),
+                    ("owner", bucket.owner.clone()),
+                ])
+            },
+        ),
+    }
+}
+
+fn new_key(key: &NewKey) -> String {
+    let lines = [
+        ("user", key.user.clone()),
+        ("access key", key.access_key.clone()),
+        ("secret key", key.secret_key.clone()),
+    ];
+    format!("{}\nThe secret key is not shown again.\n", facts(&lines))
+}
+
+fn show<T: Serialize + DeserializeOwned>(
+    server: &ServerAddress,
+    answer: &T,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    if server.json {
+        let json = serde_json::to_string_pretty(answer).context("writing the answer as JSON")?;
+        return print(&format!("{json}\n"));
+    }
+    print(&text(answer))
+}
+
+fn done(server: &ServerAddress, text: String) -> anyhow::Result<()> {
+    if server.json { print("{}\n") } else { print(&text) }
+}
+
+fn yes_or_no(value: bool) -> String {
+    if value { "yes" } else { "no" }.to_owned()
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// Text as one segment of a path or value of a query.
+fn segment(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}

@@ -1,0 +1,410 @@
+//! The configuration tree: every setting, its type, its default, and what must hold between them.
+//!
+//! Invariant: a tree that [`Configuration::check`] accepted can be started from. A setting exists in one
+//! place only; file, environment and flags all write the same leaf.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::quantities::{ByteSize, CodingChoice, Span};
+
+/// Most storage nodes that one process runs.
+const NODES_MAX: u16 = 256;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Configuration {
+    /// Where metadata, secrets and, without `disks`, the storage nodes lie.
+    pub(crate) data_dir: PathBuf,
+    /// Folders on separate disks over which the storage nodes are spread; empty: all under `data_dir`.
+    pub(crate) disks: Vec<PathBuf>,
+    /// Storage nodes.
+    pub(crate) nodes: u16,
+    /// Data and parity shards of a chunk.
+    pub(crate) coding: CodingChoice,
+    /// The S3 front door.
+    pub(crate) s3: S3,
+    /// The listener of health, metrics and the API.
+    pub(crate) api: Api,
+    /// Limits of the S3 front door.
+    pub(crate) limits: Limits,
+    /// Budgets of memory.
+    pub(crate) memory: Memory,
+    /// Background work.
+    pub(crate) background: Background,
+    /// The metadata store.
+    pub(crate) metadata: Metadata,
+    /// The storage nodes' engine.
+    pub(crate) storage: Storage,
+    /// Threads.
+    pub(crate) runtime: Runtime,
+    /// Logs.
+    pub(crate) log: Log,
+}
+
+/// The S3 front door.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct S3 {
+    /// Where it listens; port 0 takes any free one.
+    pub(crate) listen: SocketAddr,
+    /// The region that signatures must name; empty accepts any.
+    pub(crate) region: String,
+    /// Domains for virtual-host addressing, `bucket.<domain>`; path addressing always works.
+    pub(crate) domains: Vec<String>,
+}
+
+/// The listener of health, metrics and the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Api {
+    /// Where it listens; port 0 takes any free one.
+    pub(crate) listen: SocketAddr,
+    /// Take secret keys in clear from other machines. Set it only where something in front encrypts.
+    pub(crate) allow_plaintext_auth: bool,
+}
+
+/// Limits of the S3 front door.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Open connections.
+    pub(crate) connections_max: u32,
+    /// Requests being served; further ones are answered 503 SlowDown.
+    pub(crate) in_flight_max: u32,
+    /// How long a client may take for a request's head, and idle between two requests.
+    pub(crate) header_timeout: Span,
+    /// Slowest a client may send or take a body, in bytes a second over `pace_window`.
+    pub(crate) pace_bytes_per_second: ByteSize,
+    /// Credit in time with which a body starts.
+    pub(crate) pace_window: Span,
+    /// How far a client's clock may be off.
+    pub(crate) clock_skew_max: Span,
+    /// How long requests under way may go on after a stop was asked for.
+    pub(crate) drain_timeout: Span,
+}
+
+/// Budgets of memory, each a limit that is never exceeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Memory {
+    /// Beginnings of uploads.
+    pub(crate) intake: ByteSize,
+    /// Rows being coded and stored, parity included.
+    pub(crate) rows: ByteSize,
+    /// Bytes read and not yet taken by clients.
+    pub(crate) reads: ByteSize,
+    /// Checked commitments that are kept.
+    pub(crate) commitments: ByteSize,
+    /// Pages of the metadata store.
+    pub(crate) metadata: ByteSize,
+}
+
+/// Background work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Background {
+    /// What repair may read and write in a second.
+    pub(crate) repair_bytes_per_second: ByteSize,
+    /// What scrubbing may read in a second.
+    pub(crate) scrub_bytes_per_second: ByteSize,
+    /// How often nodes that failed are asked whether they are back.
+    pub(crate) probe_interval: Span,
+    /// How often this process publishes which of its writes are over.
+    pub(crate) progress_interval: Span,
+    /// How often the queue of the dead is looked at.
+    pub(crate) gc_interval: Span,
+    /// How often metadata and the nodes' inventories are compared.
+    pub(crate) sweep_interval: Span,
+    /// How long after the end of one scrub the next begins.
+    pub(crate) scrub_interval: Span,
+}
+
+/// The metadata store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Metadata {
+    /// Length of a journal segment.
+    pub(crate) segment: ByteSize,
+    /// Journal after which a checkpoint is written.
+    pub(crate) checkpoint_after: ByteSize,
+    /// Rate at which checkpoints are written.
+    pub(crate) checkpoint_bytes_per_second: ByteSize,
+}
+
+/// The storage nodes' engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Storage {
+    /// Space of a file system that puts leave free, for deletes and the metadata journal; 0: 5 % of it, at
+    /// most 1 GiB.
+    pub(crate) reserve: ByteSize,
+    /// Length of a log file.
+    pub(crate) log: ByteSize,
+    /// Length of a segment.
+    pub(crate) segment: ByteSize,
+}
+
+/// Threads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Runtime {
+    /// Threads that serve requests; 0: one a core.
+    pub(crate) worker_threads: u16,
+    /// Most threads for calls that block on a disk.
+    pub(crate) blocking_threads_max: u16,
+}
+
+/// Logs, written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Log {
+    /// `auto` (for people on a terminal, JSON otherwise), `human` or `json`.
+    pub(crate) format: LogFormat,
+    /// What is logged: a level, or directives like `info,ashlar_objects=debug`.
+    pub(crate) filter: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Configuration {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./ashlar-data"),
+            disks: Vec::new(),
+            nodes: 6,
+            coding: CodingChoice { k: 4, m: 2 },
+            s3: S3::default(),
+            api: Api::default(),
+            limits: Limits::default(),
+            memory: Memory::default(),
+            background: Background::default(),
+            metadata: Metadata::default(),
+            storage: Storage::default(),
+            runtime: Runtime::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for S3 {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9000)),
+            region: "us-east-1".to_owned(),
+            domains: vec!["localhost".to_owned()],
+        }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9001)), allow_plaintext_auth: false }
+    }
+}
+
+fn seconds(seconds: u64) -> Span {
+    Span(Duration::from_secs(seconds))
+}
+
+fn mebibytes(mebibytes: u64) -> ByteSize {
+    ByteSize(mebibytes << 20)
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            in_flight_max: 16_384,
+            header_timeout: seconds(30),
+            pace_bytes_per_second: ByteSize(2048),
+            pace_window: seconds(30),
+            clock_skew_max: seconds(15 * 60),
+            drain_timeout: seconds(30),
+        }
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            intake: mebibytes(48),
+            rows: mebibytes(80),
+            reads: mebibytes(80),
+            commitments: mebibytes(16),
+            metadata: mebibytes(64),
+        }
+    }
+}
+
+impl Default for Background {
+    fn default() -> Self {
+        Self {
+            repair_bytes_per_second: mebibytes(128),
+            scrub_bytes_per_second: mebibytes(16),
+            probe_interval: seconds(1),
+            progress_interval: seconds(5),
+            gc_interval: seconds(5),
+            sweep_interval: seconds(60),
+            scrub_interval: seconds(24 * 3600),
+        }
+    }
+}
+
+impl Default for Metadata {
+    fn default() -> Self {
+        Self {
+            segment: mebibytes(16),
+            checkpoint_after: mebibytes(64),
+            checkpoint_bytes_per_second: mebibytes(64),
+        }
+    }
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { reserve: ByteSize(0), log: mebibytes(16), segment: mebibytes(64) }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self { worker_threads: 0, blocking_threads_max: 128 }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Auto, filter: "info".to_owned() }
+    }
+}
+
+/// A setting that cannot be started from.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {problem}; {remedy}")]
+pub(crate) struct Unsound {
+    /// The setting.
+    pub(crate) key: &'static str,
+    /// What is wrong.
+    pub(crate) problem: String,
+    /// What to do next.
+    pub(crate) remedy: &'static str,
+}
+
+impl Configuration {
+    /// Whether the settings fit each other.
+    pub(crate) fn check(&self) -> Result<(), Unsound> {
+        let refuse = |key, problem: String, remedy| Err(Unsound { key, problem, remedy });
+        let CodingChoice { k, m } = self.coding;
+        if k == 0 || u16::from(k) + u16::from(m) > 64 {
+            let problem = format!("{} is not a coding that can be used", self.coding);
+            return refuse(
+                "coding",
+                problem,
+                "take at least one data shard and at most 64 shards in all, like 4+2",
+            );
+        }
+        if self.nodes > NODES_MAX {
+            let problem = format!("{} storage nodes in one process", self.nodes);
+            return refuse("nodes", problem, "at most 256 are possible");
+        }
+        if self.nodes < u16::from(m) + 1 {
+            let problem = format!("{} storage nodes cannot hold {m} parity shards beside data", self.nodes);
+            return refuse("nodes", problem, "take at least one node more than parity shards");
+        }
+        if let Some(disk) = duplicate(&self.disks) {
+            let problem = format!("{} is named twice", disk.display());
+            return refuse("disks", problem, "name each disk once");
+        }
+        if !self.disks.is_empty() && usize::from(self.nodes) < self.disks.len() {
+            let problem = format!("{} disks for {} storage nodes", self.disks.len(), self.nodes);
+            return refuse(
+                "disks",
+                problem,
+                "raise --nodes so that every disk gets at least one, or name fewer disks",
+            );
+        }
+        if !self.api.listen.ip().is_loopback() && !self.api.allow_plaintext_auth {
+            let problem = format!(
+                "{} can be reached from other machines, and keys would travel in clear",
+                self.api.listen
+            );
+            return refuse(
+                "api.listen",
+                problem,
+                "listen on 127.0.0.1, or put TLS in front and say --allow-plaintext-auth",
+            );
+        }
+        if self.runtime.blocking_threads_max < 8 {
+            let problem = format!("{} threads are too few for the disks", self.runtime.blocking_threads_max);
+            return refuse("runtime.blocking_threads_max", problem, "take at least 8");
+        }
+        if self.memory.intake < mebibytes(1)
+            || self.memory.rows < mebibytes(8)
+            || self.memory.reads < mebibytes(1)
+        {
+            let problem = "the budgets are too small for a single upload or download".to_owned();
+            return refuse("memory", problem, "give intake 1MiB, rows 8MiB and reads 1MiB at least");
+        }
+        Ok(())
+    }
+
+    /// The folders under which storage nodes lie: the disks, or else the data directory.
+    pub(crate) fn node_roots(&self) -> Vec<PathBuf> {
+        if self.disks.is_empty() { vec![self.data_dir.clone()] } else { self.disks.clone() }
+    }
+}
+
+fn duplicate(paths: &[PathBuf]) -> Option<&Path> {
+    let mut sorted: Vec<&PathBuf> = paths.iter().collect();
+    sorted.sort();
+    sorted.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].as_path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_can_be_started_from() {
+        Configuration::default().check().unwrap();
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_name() {
+        let refused = |change: &dyn Fn(&mut Configuration)| {
+            let mut tree = Configuration::default();
+            change(&mut tree);
+            tree.check().unwrap_err().key
+        };
+        assert_eq!(refused(&|tree| tree.nodes = 2), "nodes");
+        assert_eq!(refused(&|tree| tree.coding.k = 0), "coding");
+        assert_eq!(refused(&|tree| tree.coding.m = 62), "coding");
+        assert_eq!(refused(&|tree| tree.disks = vec!["/a".into(), "/b".into(), "/a".into()]), "disks");
+        assert_eq!(refused(&|tree| tree.disks = (0..7).map(|n| format!("/{n}").into()).collect()), "disks");
+        assert_eq!(refused(&|tree| tree.api.listen = "0.0.0.0:9001".parse().unwrap()), "api.listen");
+        assert_eq!(refused(&|tree| tree.memory.rows = ByteSize(1)), "memory");
+    }
+
+    #[test]
+    fn another_machine_may_be_let_in_on_purpose() {
+        let mut tree = Configuration::default();
+        tree.api.listen = "0.0.0.0:9001".parse().unwrap();
+        tree.api.allow_plaintext_auth = true;
+        tree.check().unwrap();
+    }
+}

@@ -1,0 +1,8 @@
+//! The roles of a process, one file each: what it opens, with which settings, and what it says about it.
+//!
+//! Deliberately ties no two of them together: `up` does.
+
+pub(crate) mod gateway;
+pub(crate) mod metadata;
+pub(crate) mod objects;
+pub(crate) mod storage;

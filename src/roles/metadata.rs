@@ -1,0 +1,60 @@
+//! The role `metadata`: the embedded store, with its journal in every folder that the layout gives.
+//!
+//! Invariant: every folder that may know of a commit is given to the store, so that it can tell whether the
+//! newest history is among them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use ashlar_disk::{Disk, RealDisk};
+use ashlar_metadata::EmbeddedKv;
+use ashlar_metadata::embedded::{JournalLocation, Options};
+
+use crate::configuration::Configuration;
+use crate::data_directory::{Layout, metadata_dir};
+
+/// Opens metadata. Blocks: journals are replayed.
+pub(crate) fn open(layout: &Layout, tree: &Configuration) -> anyhow::Result<Arc<EmbeddedKv>> {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
+    let at = |dir: &Path| JournalLocation { disk: Arc::clone(&disk), dir: dir.to_owned() };
+    let mut locations = vec![at(&metadata_dir(&tree.data_dir))];
+    locations.extend(layout.journals.iter().map(|dir| at(dir)));
+    let options = Options {
+        cache_bytes: tree.memory.metadata.to_usize(),
+        segment_bytes: tree.metadata.segment.0,
+        checkpoint_journal_bytes_min: tree.metadata.checkpoint_after.0,
+        checkpoint_bytes_per_second: tree.metadata.checkpoint_bytes_per_second.0,
+        ..Options::default()
+    };
+    let kv = EmbeddedKv::open(&locations, &options).context("opening metadata")?;
+    let report = kv.report();
+    for note in &report.notes {
+        tracing::warn!(note, "metadata was not as it should be");
+    }
+    for (dir, reason) in &report.out {
+        tracing::error!(dir, reason, "the journal there takes no part until the next start");
+    }
+    if report.rebuilt && !report.is_new {
+        tracing::warn!(
+            replayed_commits = report.replayed_commits,
+            "metadata was brought back from the journal"
+        );
+    }
+    for dir in &report.caught_up {
+        let is_first_start = report.is_new;
+        if !is_first_start {
+            tracing::warn!(dir, "the journal there was missing or behind and has been brought up to date");
+        }
+    }
+    if report.missing_members > 0 {
+        let missing = report.missing_members;
+        tracing::warn!(missing, "folders with a copy of the journal are gone; new copies stand in for them");
+    }
+    tracing::debug!(
+        position = kv.stats().stable_position.0,
+        replayed_commits = report.replayed_commits,
+        "metadata opened"
+    );
+    Ok(Arc::new(kv))
+}
