@@ -19,10 +19,23 @@ use crate::ordered_kv::Position;
 
 /// Work for a location's thread.
 enum Order {
-    Append { group: Group, done: Sender<bool> },
-    Members { members: Vec<LocationId>, done: Sender<bool> },
-    Checkpoint { checkpoint: CheckpointRef, done: Sender<bool> },
-    Truncate { sequence: u64, position: Position },
+    /// Answered with the time it took, or nothing when it failed.
+    Append {
+        group: Group,
+        done: Sender<Option<Duration>>,
+    },
+    Members {
+        members: Vec<LocationId>,
+        done: Sender<bool>,
+    },
+    Checkpoint {
+        checkpoint: CheckpointRef,
+        done: Sender<bool>,
+    },
+    Truncate {
+        sequence: u64,
+        position: Position,
+    },
 }
 
 struct LocationThread {
@@ -49,22 +62,22 @@ impl LocationThread {
 /// The locations of an open store, in the order given at opening.
 pub(crate) struct Journals {
     threads: Vec<LocationThread>,
+    /// Whom the members know as members.
+    told: Mutex<Vec<LocationId>>,
     /// Slots of locations that could not be used at opening.
     absent: Vec<(usize, LocationStats)>,
 }
 
 /// A group on its way into every location.
 pub(crate) struct Appending {
-    begun: Instant,
-    done: Receiver<bool>,
-    awaited: usize,
+    done: Receiver<Option<Duration>>,
 }
 
 /// What came of it.
 pub(crate) struct Appended {
     /// Locations that have the group durable.
     pub(crate) durable: usize,
-    /// From the order to the last answer.
+    /// What the slowest of them took.
     pub(crate) time: Duration,
 }
 
@@ -84,39 +97,43 @@ impl Journals {
             let thread = thread::Builder::new().name(name).spawn(move || serve(writer, &inbox, &shared))?;
             threads.push(LocationThread { id, orders: Some(orders), stats, thread: Some(thread) });
         }
-        Ok(Self { threads, absent })
+        let told = Mutex::new(threads.iter().map(|thread| thread.id).collect());
+        Ok(Self { threads, told, absent })
     }
 
     /// Begins to append `group` everywhere.
     pub(crate) fn append(&self, group: &Group) -> Appending {
+        self.tell_members();
         let (done, answers) = mpsc::channel();
-        let mut awaited = 0;
         for thread in self.threads.iter().filter(|thread| thread.is_in()) {
             thread.order(Order::Append { group: group.clone(), done: done.clone() });
-            awaited += 1;
         }
-        Appending { begun: Instant::now(), done: answers, awaited }
+        Appending { done: answers }
     }
 
     /// Waits until every location answered. When one fell out, the others have noted it on return.
     pub(crate) fn wait(&self, appending: Appending) -> Appended {
         // The channel ends when every location answered or its thread died.
-        let durable = appending.done.iter().take(appending.awaited).filter(|durable| *durable).count();
-        if durable < appending.awaited {
-            self.tell_members();
-        }
-        Appended { durable, time: appending.begun.elapsed() }
+        let times: Vec<Duration> = appending.done.iter().flatten().collect();
+        self.tell_members();
+        Appended { durable: times.len(), time: times.into_iter().max().unwrap_or_default() }
     }
 
+    /// Has the members write down who they are, if that changed.
     fn tell_members(&self) {
-        let staying: Vec<&LocationThread> = self.threads.iter().filter(|thread| thread.is_in()).collect();
-        let members: Vec<LocationId> = staying.iter().map(|thread| thread.id).collect();
-        let (done, answers) = mpsc::channel();
-        for thread in staying {
-            thread.order(Order::Members { members: members.clone(), done: done.clone() });
+        let ids = || self.threads.iter().filter(|thread| thread.is_in()).map(|thread| thread.id).collect();
+        let mut members: Vec<LocationId> = ids();
+        // Whoever fails at this is out as well, and the rest are told again.
+        while *self.told.lock() != members {
+            let (done, answers) = mpsc::channel();
+            for thread in self.threads.iter().filter(|thread| thread.is_in()) {
+                thread.order(Order::Members { members: members.clone(), done: done.clone() });
+            }
+            drop(done);
+            answers.iter().for_each(drop);
+            *self.told.lock() = members;
+            members = ids();
         }
-        drop(done);
-        answers.iter().for_each(drop);
     }
 
     /// How many locations take part.
@@ -148,6 +165,7 @@ impl Journals {
         if let Some(thread) = self.threads.iter().find(|thread| thread.id == id) {
             thread.stats.lock().out.get_or_insert_with(|| cause.to_owned());
         }
+        // The others are told before the next group.
     }
 
     /// Whether the location of that id takes part.
@@ -188,12 +206,13 @@ fn serve(mut writer: JournalWriter, inbox: &Receiver<Order>, stats: &Mutex<Locat
             Order::Append { group, done } => {
                 let begun = Instant::now();
                 let durable = !is_out && note(stats, "append", writer.append(&group));
+                let time = begun.elapsed();
                 if durable {
                     let mut stats = stats.lock();
                     stats.groups += 1;
-                    stats.sync_time += begun.elapsed();
+                    stats.sync_time += time;
                 }
-                answer(&done, durable);
+                answer(&done, durable.then_some(time));
                 if durable {
                     note(stats, "prepare a segment", writer.prepare(group.header.padded_bytes()));
                     stats.lock().journal_bytes = writer.journal_bytes();
@@ -223,7 +242,7 @@ fn serve(mut writer: JournalWriter, inbox: &Receiver<Order>, stats: &Mutex<Locat
 }
 
 /// Whoever asked may be gone while the store closes; nothing depends on it.
-fn answer(done: &Sender<bool>, value: bool) {
+fn answer<T>(done: &Sender<T>, value: T) {
     let _: Result<(), _> = done.send(value);
 }
 

@@ -343,7 +343,7 @@ fn create_zeroed(disk: &dyn Disk, dir: &Path, bytes: u64) -> io::Result<Arc<dyn 
 }
 
 /// Zeroes are written, not only reserved: an append to reserved space makes its sync change the file
-/// system's own structures, which costs several times as much.
+/// system's own structures (measured: 73 µs instead of 50 µs for 4 KiB).
 fn write_zeroes(file: &dyn DiskFile, mut from: u64, until: u64) -> io::Result<()> {
     while from < until {
         let step = (until - from).min(len_u64(ZEROES.len()));

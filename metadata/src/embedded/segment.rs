@@ -67,40 +67,66 @@ pub(crate) struct FoundGroup {
     pub(crate) offset: u64,
 }
 
+/// Bytes read at once while scanning.
+const WINDOW_BYTES: u64 = 1024 * 1024;
+
+/// A file read in large pieces, because a segment is scanned cold.
+struct Window<'a> {
+    file: &'a dyn DiskFile,
+    file_bytes: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Window<'_> {
+    /// The bytes of a range; `None` when it leaves the file or cannot be read.
+    fn read(&mut self, offset: u64, len: usize) -> Option<&[u8]> {
+        let end = offset.checked_add(len_u64(len)).filter(|end| *end <= self.file_bytes)?;
+        let is_inside = offset >= self.offset && end <= self.offset + len_u64(self.bytes.len());
+        if !is_inside {
+            let wanted = len_u64(len).max(WINDOW_BYTES).min(self.file_bytes - offset);
+            self.offset = offset;
+            self.bytes.resize(usize::try_from(wanted).ok()?, 0);
+            if self.file.read_exact_at(&mut self.bytes, offset).is_err() {
+                // One bad sector must not hide its neighbours.
+                self.bytes.truncate(len);
+                if self.file.read_exact_at(&mut self.bytes, offset).is_err() {
+                    self.bytes.clear();
+                    return None;
+                }
+            }
+        }
+        let start = usize::try_from(offset - self.offset).ok()?;
+        self.bytes.get(start..start + len)
+    }
+}
+
 /// Finds every valid group of a segment, in file order.
 ///
 /// A block that cannot be read counts as invalid: what it held must come from elsewhere.
 pub(crate) fn scan_segment(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<Vec<FoundGroup>> {
-    let end = file.len()?;
+    let file_bytes = file.len()?;
+    let mut window = Window { file, file_bytes, offset: 0, bytes: Vec::new() };
     let mut found = Vec::new();
-    let mut block = vec![0; BLOCK_BYTES];
     let mut offset = SEGMENT_DATA_OFFSET;
-    while offset + len_u64(BLOCK_BYTES) <= end {
-        let group = file.read_exact_at(&mut block, offset).ok().and_then(|()| {
-            let group = GroupHeader::parse(&block, header.store, header.number)?;
-            read_body(file, offset, &group)?;
-            Some(FoundGroup { header: group, offset })
+    while offset + len_u64(BLOCK_BYTES) <= file_bytes {
+        let block = window.read(offset, BLOCK_BYTES);
+        let group = block.and_then(|block| GroupHeader::parse(block, header.store, header.number));
+        let group = group.filter(|group| {
+            let body = window.read(offset + len_u64(GROUP_HEADER_BYTES), group.body_bytes);
+            body.is_some_and(|body| group.matches(body))
         });
-        offset += group.as_ref().map_or(len_u64(BLOCK_BYTES), |group| group.header.padded_bytes());
-        found.extend(group);
+        found.extend(group.map(|header| FoundGroup { header, offset }));
+        offset += group.map_or(len_u64(BLOCK_BYTES), |group| group.padded_bytes());
     }
     Ok(found)
 }
 
-/// Reads the records of a group; `None` when they cannot be read or are not what was appended.
-fn read_body(file: &dyn DiskFile, offset: u64, header: &GroupHeader) -> Option<Bytes> {
-    if offset + header.padded_bytes() > file.len().ok()? {
-        return None;
-    }
-    let mut body = vec![0; header.body_bytes];
-    file.read_exact_at(&mut body, offset + len_u64(GROUP_HEADER_BYTES)).ok()?;
-    header.matches(&body).then(|| Bytes::from(body))
-}
-
-/// Reads a group that a scan found.
+/// Reads a group that a scan found; `None` when it no longer reads as it did.
 pub(crate) fn read_group(file: &Arc<dyn DiskFile>, found: &FoundGroup) -> Option<Group> {
-    let body = read_body(&**file, found.offset, &found.header)?;
-    Some(Group { header: found.header, body })
+    let mut body = vec![0; found.header.body_bytes];
+    file.read_exact_at(&mut body, found.offset + len_u64(GROUP_HEADER_BYTES)).ok()?;
+    found.header.matches(&body).then(|| Group { header: found.header, body: Bytes::from(body) })
 }
 
 #[cfg(test)]

@@ -17,11 +17,11 @@ pub struct Stats {
     pub conflicts: u64,
     /// Bytes appended to the journal, counted once whatever the number of locations.
     pub journal_bytes: u64,
-    /// Time from handing groups to the locations until the slowest had them durable, summed.
+    /// Time that the slowest location took to make each group durable, summed.
     pub sync_time: Duration,
     /// The longest of those times.
     pub sync_time_max: Duration,
-    /// Time to apply groups to the rows beyond the wait for the journal, summed.
+    /// Time to make groups visible once they were durable and applied, summed.
     pub apply_time: Duration,
     /// How often the rows were made durable.
     pub persists: u64,

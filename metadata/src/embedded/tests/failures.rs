@@ -148,3 +148,14 @@ async fn callers_that_go_away_do_not_stop_others() {
     let here = names(&kv).await.iter().filter(|name| name.starts_with("here")).count();
     assert_eq!(here, 50);
 }
+
+#[tokio::test]
+async fn a_snapshot_outlives_its_store() {
+    let disk = FaultyDisk::default();
+    let kv = reopen(&disk, 0);
+    fill(&kv, "a", 5).await;
+    let snapshot = kv.snapshot().await.unwrap();
+    drop(kv);
+    let page = snapshot.scan(KeyRange::all(), Direction::Forward, 100).await.unwrap();
+    assert_eq!(page.rows.len(), 5);
+}
