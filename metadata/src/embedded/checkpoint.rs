@@ -282,6 +282,11 @@ impl CheckpointReader {
         Ok(Some(found))
     }
 
+    /// Bytes read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.offset
+    }
+
     fn check_footer(&self, crc: u32) -> Result<(), CheckpointError> {
         let damaged = |what| CheckpointError::Damaged { offset: self.offset, what };
         let mut payload = [0; FOOTER_BYTES];

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::checkpoint::{CheckpointWriter, Frame};
+use super::checkpoint::{CheckpointError, CheckpointReader, CheckpointWriter, Frame};
 use super::committer::Shared;
 use super::fields::len_u64;
 use super::location::JournalLocation;
-use super::opening::{JoinError, write_rows};
+use super::opening::{JoinError, Replica, write_rows};
 use super::rows::View;
-use super::superblock::LocationId;
+use super::superblock::{CheckpointRef, LocationId};
 
 /// Wakes the checkpointer.
 #[derive(Default)]
@@ -69,7 +69,7 @@ pub(crate) struct Checkpointer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) first: Option<LocationId>,
-    pub(crate) replicas: Vec<(LocationId, JournalLocation)>,
+    pub(crate) replicas: Vec<Replica>,
     /// Journal after which a base is due.
     pub(crate) journal_bytes_min: u64,
     /// Rate at which checkpoints are written, over all locations together.
@@ -102,6 +102,9 @@ impl Checkpointer {
         let _ending = Ending(&bell);
         let mut persisted_at = 0;
         let mut checkpointed_at = 0;
+        if !self.checkpoints_read() {
+            self.checkpoint();
+        }
         loop {
             let now = || self.shared.journal_bytes.load(Ordering::Relaxed);
             let journal_min = self.journal_bytes_min;
@@ -171,11 +174,54 @@ impl Checkpointer {
         }
     }
 
+    /// Reads the checkpoints that were there at opening, because one that rotted would be noticed only when
+    /// nothing else is left; `false` when one of them must be written anew.
+    fn checkpoints_read(&self) -> bool {
+        let mut all = true;
+        for Replica { id, location, checkpoint } in &self.replicas {
+            let Some(checkpoint) = checkpoint.filter(|_| self.shared.journals.is_member(*id)) else {
+                continue;
+            };
+            match self.read(location, checkpoint) {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(error) => {
+                    all = false;
+                    self.failed(format!("the checkpoint in {} is damaged: {error}", location.dir.display()));
+                }
+            }
+        }
+        all
+    }
+
+    /// Reads one checkpoint to its end, at the rate of writing; `false` when the store closes.
+    fn read(&self, location: &JournalLocation, checkpoint: CheckpointRef) -> Result<bool, CheckpointError> {
+        let JournalLocation { disk, dir } = location;
+        let mut reader = CheckpointReader::open(disk, dir, self.shared.store, checkpoint)?;
+        let begun = Instant::now();
+        while reader.next_frame()?.is_some() {
+            if !self.keep_pace(begun, reader.bytes_read()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until so many bytes since `begun` are within the rate; `false` when the store closes.
+    fn keep_pace(&self, begun: Instant, bytes: u64) -> bool {
+        let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second.max(1));
+        let earliest = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        match earliest.checked_sub(begun.elapsed()) {
+            Some(ahead) if ahead > Duration::from_millis(1) => self.bell.sleep(ahead),
+            _ => !self.bell.rung.lock().closing,
+        }
+    }
+
     /// Writes a checkpoint of the newest view to every other location that takes part.
     fn checkpoint(&mut self) {
         let view = self.shared.view();
         let mut writers = Vec::new();
-        for (id, location) in &self.replicas {
+        for Replica { id, location, .. } in &self.replicas {
             if !self.shared.journals.is_member(*id) {
                 continue;
             }
@@ -226,11 +272,7 @@ impl Checkpointer {
                 }
             });
             written += len_u64(frame.len()) * len_u64(writers.len());
-            let earliest = Duration::from_secs_f64(written as f64 / self.bytes_per_second.max(1) as f64);
-            let goes_on = match earliest.checked_sub(begun.elapsed()) {
-                Some(ahead) if ahead > Duration::from_millis(1) => self.bell.sleep(ahead),
-                _ => !self.bell.rung.lock().closing,
-            };
+            let goes_on = self.keep_pace(begun, written);
             if goes_on && !writers.is_empty() { Ok(()) } else { Err(Stop::Closing) }
         });
         match stopped {

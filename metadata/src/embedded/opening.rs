@@ -50,10 +50,19 @@ pub(crate) struct Opened {
     pub(crate) absent: Vec<(usize, LocationStats)>,
     /// The first location's name; `None` when it could not be used for the journal.
     pub(crate) first: Option<LocationId>,
-    /// The others, with where they are.
-    pub(crate) replicas: Vec<(LocationId, JournalLocation)>,
+    /// The others.
+    pub(crate) replicas: Vec<Replica>,
     pub(crate) report: OpenReport,
     pub(crate) checkpoint_bytes: u64,
+}
+
+/// A location that keeps checkpoints.
+#[derive(Clone)]
+pub(crate) struct Replica {
+    pub(crate) id: LocationId,
+    pub(crate) location: JournalLocation,
+    /// The checkpoint that its superblock names.
+    pub(crate) checkpoint: Option<CheckpointRef>,
 }
 
 struct Joining {
@@ -328,7 +337,7 @@ fn finish(
                 opened.checkpoint_bytes = opened.checkpoint_bytes.max(named.bytes);
                 base = Some(named.point.position);
             }
-            opened.replicas.push((writer.id(), location));
+            opened.replicas.push(Replica { id: writer.id(), location, checkpoint: named });
         }
         let journal_bytes = writer.journal_bytes();
         let base = base.unwrap_or_default();

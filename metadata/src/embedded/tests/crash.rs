@@ -184,7 +184,10 @@ fn crash_everywhere(replicas: usize, tasks: u64, seed: u64) -> Result<u64, Strin
 
 #[test]
 fn nothing_answered_is_lost_at_any_sync_boundary() {
-    for (replicas, tasks, seed) in [(0, 1, 11), (0, 4, 12), (1, 3, 13), (2, 4, 14)] {
+    // More rounds, with other seeds, for a long run.
+    let rounds = std::env::var("ASHLAR_CRASH_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
+    let kinds = [(0, 1), (0, 4), (1, 3), (2, 4)];
+    for (seed, (replicas, tasks)) in (11..).zip(kinds.into_iter().cycle().take(kinds.len() * rounds)) {
         println!("replicas {replicas}, writers {tasks}, seed {seed}");
         let syncs = crash_everywhere(replicas, tasks, seed).unwrap();
         assert!(syncs > 50, "{syncs} syncs");

@@ -217,6 +217,27 @@ async fn a_damaged_checkpoint_is_passed_over_for_another() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_rotted_is_written_anew() {
+    let disk = FaultyDisk::default();
+    let kv = reopen(&disk, 1);
+    fill(&kv, "a", 100).await;
+    assert!(kv.checkpoint_now());
+    drop(kv);
+    let is_checkpoint = |path: &PathBuf| path.to_string_lossy().contains("checkpoint-");
+    let checkpoint = disk.files().into_iter().find(is_checkpoint).unwrap();
+    disk.flip_bit(&checkpoint, (4096 + 5000) * 8).unwrap();
+    let kv = reopen(&disk, 1);
+    // Asked after what the checkpointer does first.
+    assert!(kv.checkpoint_now());
+    let failure = kv.stats().last_checkpoint_failure.unwrap();
+    assert!(failure.contains("is damaged"), "{failure}");
+    assert_eq!(kv.stats().checkpoints, 2);
+    drop(kv);
+    disk.wipe(Path::new("/meta"));
+    assert_eq!(names(&reopen(&disk, 1)).await, numbered("a", 100));
+}
+
+#[tokio::test]
 async fn another_stores_folder_is_refused() {
     let (disk, other) = (FaultyDisk::default(), FaultyDisk::default());
     for disk in [&disk, &other] {
