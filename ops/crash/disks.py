@@ -4,6 +4,7 @@ Knows the layout that DESIGN fixes (nodes/node-<n>/ under the data directory or 
 gauges of the server's metrics that say whether something is to be repaired; nothing of the files' format.
 """
 
+import json
 import random
 import re
 import time
@@ -57,4 +58,6 @@ def wait_redundant(server, seconds: float = 120) -> float:
         if good == 2:
             return time.monotonic() - begun
         time.sleep(0.5)
-    raise RuntimeError(f"redundancy is not restored after {seconds} s: {gauges(server)}")
+    unwell = [n for n in json.loads(server.command("nodes", "list", "--json")) if n["health"] != "writable"]
+    raise RuntimeError(f"redundancy is not restored after {seconds} s: {gauges(server)}\n  not writable: {unwell}\n"
+                       f"  the log's end:\n{server.processes[0].tail(15)}")

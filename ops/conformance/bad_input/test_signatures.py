@@ -49,7 +49,7 @@ def test_changed_after_signing(wire, bucket, refused, stored, change):
 @pytest.mark.parametrize("value", [
     "", "AWS4-HMAC-SHA256", "AWS4-HMAC-SHA256 Credential=", "AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=00",
     "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, SignedHeaders=, Signature=",
-    "AWS4-HMAC-SHA256 " + "Credential=a," * 200, "Basic YTpi", "Bearer x", "\x7f\x80", "AWS4-ECDSA-P256-SHA256 Credential=a",
+    "AWS4-HMAC-SHA256 " + "Credential=a," * 200, "Basic YTpi", "Bearer x", "\x7f\x80",
 ])
 def test_malformed_authorization(wire, bucket, refused, stored, value):
     request = wire.sign("PUT", f"/{bucket}/k", body=b"x")
