@@ -20,7 +20,7 @@ def check(options):
         try:
             with servers.KINDS[name](folder) as server:
                 make_bucket(server)
-                result = load(server, options, command="memory", pinned=False, slow=options.slow, fast=options.fast,
+                result = load(server, options, command="memory", pinned=False, slow=options.slow, fast=options.fast, kind=options.kind,
                               pids=",".join(str(p.pid) for p in server.processes))
         finally:
             places.discard(folder)

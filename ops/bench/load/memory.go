@@ -56,6 +56,7 @@ func memoryCommand(arguments []string) error {
 	slow := f.Int("slow", 10_000, "clients that send or read a byte a second, half each")
 	fast := f.Int("fast", 64, "uploads and as many downloads at full speed")
 	size := f.Int("size", 64<<20, "bytes of a fast object")
+	kind := f.String("kind", "both", "what the slow ones do: send, read or both")
 	hold := f.Float64("hold", 15, "seconds that the slow ones are alone")
 	limit := f.Float64("limit", 600, "seconds that the fast ones may take")
 	pids := f.String("pids", "", "processes of the server, by comma")
@@ -108,7 +109,7 @@ func memoryCommand(arguments []string) error {
 				}
 				wait = time.Second
 				open.Add(1)
-				why := slowClient(t, n, *size, stop)
+				why := slowClient(t, n, *kind == "send" || *kind == "both" && n%2 == 0, stop)
 				open.Add(-1)
 				if why == "" {
 					return
@@ -180,9 +181,9 @@ func memoryCommand(arguments []string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// slowClient sends (even) or reads (odd) one byte a second until stopped, and says how it ended when
-// the server ended it.
-func slowClient(t target, number, size int, stop <-chan struct{}) string {
+// slowClient sends or reads one byte a second until stopped, and says how it ended when the server
+// ended it.
+func slowClient(t target, number int, sends bool, stop <-chan struct{}) string {
 	socket, err := net.DialTimeout("tcp", t.address, 10*time.Second)
 	if err != nil {
 		return "not connected"
@@ -193,7 +194,7 @@ func slowClient(t target, number, size int, stop <-chan struct{}) string {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	one := make([]byte, 1)
-	if number%2 == 0 {
+	if sends {
 		socket.Write(c.head("PUT", fmt.Sprintf("/slow/%08d", number), "", &body{wire: make([]byte, 1<<20), payload: unsigned}, "unsigned"))
 	} else {
 		socket.(*net.TCPConn).SetReadBuffer(4096)
@@ -206,7 +207,7 @@ func slowClient(t target, number, size int, stop <-chan struct{}) string {
 			return ""
 		case <-tick.C:
 		}
-		if number%2 == 0 {
+		if sends {
 			socket.SetReadDeadline(time.Now().Add(time.Millisecond))
 			buffer := make([]byte, 64)
 			if n, err := socket.Read(buffer); n > 0 {
