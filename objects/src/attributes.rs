@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::types::{Attributes, Tags, USER_METADATA_BYTES_MAX};
 
 /// Most tags of an object.
-pub const OBJECT_TAGS_MAX: usize = 10;
+pub(crate) const OBJECT_TAGS_MAX: usize = 10;
 /// Longest tag key, in characters.
 const TAG_KEY_CHARACTERS_MAX: usize = 128;
 /// Longest tag value, in characters.

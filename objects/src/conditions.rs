@@ -18,7 +18,7 @@ fn matches(tags: &TagMatch, etag: ETag) -> bool {
         TagMatch::Any => true,
         TagMatch::OneOf(list) => {
             let text = etag.to_string();
-            list.iter().any(|tag| *tag == text)
+            list.contains(&text)
         }
     }
 }

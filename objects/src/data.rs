@@ -88,6 +88,8 @@ struct Inner {
     repair_pace: pace::Pace,
     scrub_pace: pace::Pace,
     last_sweep: Mutex<Option<Instant>>,
+    /// Nobody else reads this session's progress.
+    sole_process: bool,
     copy: AtomicUsize,
 }
 
@@ -155,6 +157,7 @@ impl DataPath {
             repair_pace: pace::Pace::new(config.repair_bytes_per_second),
             scrub_pace: pace::Pace::new(config.scrub_bytes_per_second),
             last_sweep: Mutex::new(None),
+            sole_process,
             copy: AtomicUsize::new(0),
             config,
         };
@@ -204,7 +207,9 @@ impl DataPath {
 
     /// Asks nodes how they are, and believes the answers: all, or only those whose next probe is due.
     pub(crate) async fn probe_once(&self, only_due: bool) {
-        self.inner.sink.cluster.nodes.probe(only_due).await;
+        if self.inner.sink.cluster.nodes.probe(only_due).await {
+            self.inner.repairs.want_sweep();
+        }
     }
 
     /// Publishes for other processes what this one has in flight and reads.

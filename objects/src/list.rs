@@ -21,7 +21,7 @@ use crate::transaction::decode;
 use crate::types::{ObjectKey, VersionId};
 
 /// Most entries that one page shows.
-pub const PAGE_ENTRIES_MAX: u32 = 1_000;
+pub(crate) const PAGE_ENTRIES_MAX: u32 = 1_000;
 /// Rows read at a time where a delimiter may skip most of them.
 const GROUPED_ROWS: usize = 48;
 

@@ -168,21 +168,22 @@ impl<S: Secrets> Authenticator<S> {
         if presigned.moment.date() != presigned.credential.date {
             return Err(credential::malformed_query("the credential's date is not that of X-Amz-Date"));
         }
-        if !(1..=EXPIRES_SECONDS_MAX).contains(&presigned.expires_seconds) {
+        if !(0..=EXPIRES_SECONDS_MAX).contains(&presigned.expires_seconds) {
             return Err(credential::malformed_query("X-Amz-Expires must be between 1 and 604800 seconds"));
         }
         let age = now.unix_timestamp() - presigned.moment.unix_seconds();
         if age < -skew_seconds(self.skew_max) {
             return Err(Failure::new(Code::AccessDenied, "Request is not yet valid"));
         }
-        if age > presigned.expires_seconds {
+        // A life of nothing is over when it begins, whatever the clocks say.
+        if age > presigned.expires_seconds || presigned.expires_seconds == 0 {
             return Err(Failure::new(Code::AccessDenied, "Request has expired")
                 .element("X-Amz-Expires", presigned.expires_seconds.to_string()));
         }
         refuse_token(&parts.headers, query)?;
         check_signed(&parts.headers, &presigned.signed_headers)?;
         let (user, key) = self.key(&presigned.credential).await?;
-        let signed_hash = presigned.signed_headers.iter().any(|name| *name == "x-amz-content-sha256");
+        let signed_hash = presigned.signed_headers.contains(&"x-amz-content-sha256");
         let payload = match declared {
             Some(declared) if signed_hash => declared,
             _ => query.get("X-Amz-Content-Sha256").unwrap_or(UNSIGNED).as_bytes(),

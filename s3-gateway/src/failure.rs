@@ -50,7 +50,6 @@ codes! {
     InvalidBucketState = 409,
     InvalidDigest = 400,
     InvalidPart = 400,
-    InvalidPartNumber = 416,
     InvalidPartOrder = 400,
     InvalidPolicyDocument = 400,
     InvalidRange = 416,
@@ -280,7 +279,7 @@ impl From<Error> for Failure {
                     .element("ActualObjectSize", length.to_string())
             }
             Error::NoSuchPartNumber { number } => {
-                Self::new(Code::InvalidPartNumber, "The requested partnumber is not satisfiable")
+                Self::new(Code::InvalidPart, "The requested partnumber is not satisfiable")
                     .element("PartNumberRequested", number.to_string())
             }
             Error::InvalidPart { number } => Self::new(

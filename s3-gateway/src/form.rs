@@ -23,9 +23,9 @@ use crate::auth::{Authenticator, Secrets};
 use crate::call::Call;
 use crate::failure::{Code, Failure};
 use crate::headers::{acl, attributes, checksums, tags, text, time, unsupported};
-use crate::ops::Operations;
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
+use crate::ops::{Operations, written_version};
 use crate::payload::RequestBody;
 use crate::reply::{Reply, empty, xml};
 use fields::{FileDecoder, Form, FormReader};
@@ -119,8 +119,8 @@ pub(crate) async fn post<S: Secrets>(
         .map_err(|error| verdict.failure(least, most).unwrap_or_else(|| error.into()))?;
     let mut answer = HeaderMap::new();
     let etag = format!("\"{}\"", written.etag);
-    if let Some(version) = written.version {
-        answer.insert("x-amz-version-id", ascii(version.to_string()));
+    if let Some(version) = written_version(written.version) {
+        answer.insert("x-amz-version-id", ascii(version));
     }
     if let Some(checksum) = &written.checksum {
         checksums::put(&mut answer, checksum);
@@ -339,7 +339,7 @@ impl Stream for File {
             return Poll::Ready(None);
         }
         loop {
-            if let Some(data) = this.decoder.next()
+            if let Some(data) = this.decoder.next_piece()
                 && let Some(item) = this.take(data)
             {
                 this.ended = item.is_err();

@@ -26,7 +26,7 @@ use crate::headers::{time, unsupported};
 use crate::ids::RequestIds;
 use crate::meter::Meter;
 use crate::operation::{By, Operation};
-use crate::ops::{Operations, lists, objects_read, objects_write};
+use crate::ops::{Operations, attributes, lists, objects_read, objects_write};
 use crate::payload::drain::{Drainer, Source};
 use crate::payload::pace::Pace;
 use crate::payload::{Document, Unread};
@@ -41,7 +41,7 @@ struct StoreSecrets(Store);
 impl Secrets for StoreSecrets {
     async fn secret(&self, access_key: &str) -> Result<Option<(Arc<UserIdentity>, SecretKey)>, Failure> {
         let found = self.0.users().secret_for_access_key(access_key).await;
-        found.map_err(|error| ashlar_objects::Error::internal("looking up an access key", error).into())
+        found.map_err(|error| Failure::from(ashlar_objects::Error::from(error)))
     }
 }
 
@@ -74,12 +74,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 
 /// The headers that s3s must see to fill the inputs of its share of operations.
-const FOR_S3S: [HeaderName; 4] = [
-    HeaderName::from_static("x-amz-copy-source"),
-    HeaderName::from_static("x-amz-object-attributes"),
-    HeaderName::from_static("x-amz-max-parts"),
-    HeaderName::from_static("x-amz-part-number-marker"),
-];
+const FOR_S3S: [HeaderName; 1] = [HeaderName::from_static("x-amz-copy-source")];
 
 impl Front {
     pub(crate) fn new(store: Store, config: GatewayConfig, drainer: Arc<Drainer>) -> Self {
@@ -241,6 +236,7 @@ impl Front {
             Operation::HeadObject => objects_read::head(&self.ops, &call).await,
             Operation::PutObject => objects_write::put(&self.ops, call).await,
             Operation::UploadPart => objects_write::upload_part(&self.ops, call).await,
+            Operation::GetObjectAttributes => attributes::get(&self.ops, &call).await,
             Operation::ListObjects => lists::objects(&self.ops, &call).await,
             Operation::ListObjectsV2 => lists::objects_v2(&self.ops, &call).await,
             Operation::ListObjectVersions => lists::versions(&self.ops, &call).await,
@@ -345,7 +341,8 @@ impl Front {
         let Call { cx, operation, method, target, query, headers, body, .. } = call;
         let with_document = method == Method::PUT || method == Method::POST;
         let document = if with_document {
-            body.into_document(&headers, self.limits.document_bytes_max, &self.documents).await?
+            let of_document = operation != Operation::CompleteMultipartUpload;
+            body.into_document(&headers, of_document, self.limits.document_bytes_max, &self.documents).await?
         } else {
             drop(body);
             Document::none()

@@ -87,7 +87,7 @@ operations! {
     GetBucketWebsite: S3s,
     GetObject: Us,
     GetObjectAcl: S3s,
-    GetObjectAttributes: S3s,
+    GetObjectAttributes: Us,
     GetObjectLegalHold: S3s,
     GetObjectLockConfiguration: S3s,
     GetObjectRetention: S3s,
@@ -127,14 +127,14 @@ operations! {
     PutBucketAccelerateConfiguration: Nobody,
     PutBucketEncryption: Nobody,
     PutBucketLifecycleConfiguration: Nobody,
-    PutBucketLogging: Nobody,
-    PutBucketNotificationConfiguration: Nobody,
+    PutBucketLogging: S3s,
+    PutBucketNotificationConfiguration: S3s,
     PutBucketReplication: Nobody,
-    PutBucketRequestPayment: Nobody,
+    PutBucketRequestPayment: S3s,
     PutBucketWebsite: Nobody,
-    PutObjectLegalHold: Nobody,
-    PutObjectLockConfiguration: Nobody,
-    PutObjectRetention: Nobody,
+    PutObjectLegalHold: S3s,
+    PutObjectLockConfiguration: S3s,
+    PutObjectRetention: S3s,
     RenameObject: Nobody,
     RestoreObject: Nobody,
     SelectObjectContent: Nobody,
@@ -142,20 +142,23 @@ operations! {
     WriteGetObjectResponse: Nobody,
 }
 
-/// Sub-resources of buckets: the query's name, then GET, PUT and DELETE.
-const BUCKET: &[(&str, Option<Operation>, Option<Operation>, Option<Operation>)] = {
+/// Operations of GET, PUT and DELETE.
+type Methods = (Option<Operation>, Option<Operation>, Option<Operation>);
+/// A query's name, then the operations of GET, PUT and DELETE.
+type SubResource = (&'static str, Option<Operation>, Option<Operation>, Option<Operation>);
+
+/// Sub-resources of buckets.
+const BUCKET: &[SubResource] = {
     use Operation::*;
-    const fn all(operation: Operation) -> (Option<Operation>, Option<Operation>, Option<Operation>) {
+    const fn all(operation: Operation) -> Methods {
         (Some(operation), Some(operation), Some(operation))
     }
-    const ANALYTICS: (Option<Operation>, Option<Operation>, Option<Operation>) = all(AnalyticsConfiguration);
-    const TIERING: (Option<Operation>, Option<Operation>, Option<Operation>) =
-        all(IntelligentTieringConfiguration);
-    const INVENTORY: (Option<Operation>, Option<Operation>, Option<Operation>) = all(InventoryConfiguration);
-    const METRICS: (Option<Operation>, Option<Operation>, Option<Operation>) = all(MetricsConfiguration);
-    const METADATA: (Option<Operation>, Option<Operation>, Option<Operation>) =
-        all(BucketMetadataConfiguration);
-    const ABAC: (Option<Operation>, Option<Operation>, Option<Operation>) = all(BucketAbac);
+    const ANALYTICS: Methods = all(AnalyticsConfiguration);
+    const TIERING: Methods = all(IntelligentTieringConfiguration);
+    const INVENTORY: Methods = all(InventoryConfiguration);
+    const METRICS: Methods = all(MetricsConfiguration);
+    const METADATA: Methods = all(BucketMetadataConfiguration);
+    const ABAC: Methods = all(BucketAbac);
     &[
         ("accelerate", Some(GetBucketAccelerateConfiguration), Some(PutBucketAccelerateConfiguration), None),
         ("acl", Some(GetBucketAcl), Some(PutBucketAcl), None),

@@ -37,6 +37,19 @@ pub(crate) struct Operations {
     pub(crate) region: Arc<str>,
 }
 
+impl Operations {
+    /// What to show for a user id. A name that cannot be read now is left out: it is for people alone.
+    pub(crate) async fn display_name(&self, id: &str) -> Option<Arc<str>> {
+        self.store.users().display_name(id).await.ok().flatten()
+    }
+
+    /// An owner as documents show one.
+    pub(crate) async fn owner(&self, id: String) -> dto::Owner {
+        let display_name = self.display_name(&id).await.map(|name| name.to_string());
+        dto::Owner { display_name, id: Some(id) }
+    }
+}
+
 /// What a handler gives s3s to write.
 pub(crate) type Answer<T> = Result<S3Response<T>, Failure>;
 
@@ -67,6 +80,11 @@ pub(crate) fn etag(etag: &ashlar_objects::types::ETag) -> dto::ETag {
 
 pub(crate) fn version_text(version: Option<VersionId>) -> Option<String> {
     version.map(|version| version.to_string())
+}
+
+/// The version that a write tells of: none where versioning is off or suspended, as S3 does.
+pub(crate) fn written_version(version: Option<VersionId>) -> Option<String> {
+    version_text(version.filter(|version| *version != VersionId::Null))
 }
 
 macro_rules! through_s3s {
@@ -119,7 +137,6 @@ through_s3s! {
     get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput = GetBucketVersioning by bucket_documents::versioning;
     get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput = GetBucketWebsite by without::website;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput = GetObjectAcl by bucket_access::object_acl;
-    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput = GetObjectAttributes by attributes::get;
     get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput = GetObjectLegalHold by without::legal_hold;
     get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput = GetObjectLockConfiguration by without::lock;
     get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput = GetObjectRetention by without::retention;
@@ -131,10 +148,16 @@ through_s3s! {
     list_parts(ListPartsInput) -> ListPartsOutput = ListParts by multipart_lists::parts;
     put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput = PutBucketAcl by bucket_access::put_bucket_acl;
     put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput = PutBucketCors by bucket_documents::put_cors;
+    put_bucket_logging(PutBucketLoggingInput) -> PutBucketLoggingOutput = PutBucketLogging by without::put_logging;
+    put_bucket_notification_configuration(PutBucketNotificationConfigurationInput) -> PutBucketNotificationConfigurationOutput = PutBucketNotificationConfiguration by without::put_notification;
+    put_bucket_request_payment(PutBucketRequestPaymentInput) -> PutBucketRequestPaymentOutput = PutBucketRequestPayment by without::put_request_payment;
     put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput = PutBucketOwnershipControls by bucket_access::put_ownership;
     put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput = PutBucketPolicy by bucket_documents::put_policy;
     put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput = PutBucketTagging by tagging::put_of_bucket;
     put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput = PutBucketVersioning by bucket_documents::put_versioning;
+    put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput = PutObjectLegalHold by without::put_legal_hold;
+    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput = PutObjectLockConfiguration by without::put_lock;
+    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput = PutObjectRetention by without::put_retention;
     put_object_acl(PutObjectAclInput) -> PutObjectAclOutput = PutObjectAcl by bucket_access::put_object_acl;
     put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput = PutObjectTagging by tagging::put_of_object;
     put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput = PutPublicAccessBlock by bucket_access::put_block;

@@ -216,9 +216,13 @@ impl Unread {
     }
 
     /// The whole of a small body: at most `bytes_max`, digests that the client gave checked.
+    ///
+    /// `of_document`: whether `x-amz-checksum-*` speaks of this body. That of CompleteMultipartUpload speaks of
+    /// the object.
     pub(crate) async fn into_document<'b>(
         self,
         headers: &HeaderMap,
+        of_document: bool,
         bytes_max: usize,
         budget: &'b tokio::sync::Semaphore,
     ) -> Result<Document<'b>, Failure> {
@@ -261,7 +265,10 @@ impl Unread {
         {
             return Err(BodyError::ContentSha256Mismatch.into());
         }
-        checksums::verify_document(headers, &bytes)?;
+        checksums::verify_md5(headers, &bytes)?;
+        if of_document {
+            checksums::verify_document(headers, &bytes)?;
+        }
         if let Some(trailers) = trailers.lock().take() {
             checksums::verify_document(&trailers, &bytes)?;
         }

@@ -1,6 +1,6 @@
 //! What a durable put costs: three copies of a small object on three of six stores that share a flusher.
 //!
-//! `put_cost FOLDER [CLIENTS] [PUTS] [BYTES]` prints puts a second, processor time and rounds.
+//! `put_cost FOLDER [CLIENTS] [PUTS] [BYTES] [LOG_THREADS]` prints puts a second, processor time and rounds.
 //! Run it under `taskset -c 0` for the figure of one core; with BYTES above 65,536 it writes 4+2 chunks.
 
 use ashlar_chunker::{BlobId, Coding, SessionId, ShardIndex, encode_chunk};
@@ -28,10 +28,12 @@ fn argument(index: usize, default: u64) -> u64 {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args().nth(1).ok_or("usage: put_cost FOLDER [CLIENTS] [PUTS] [BYTES]")?;
+    let folder =
+        std::env::args().nth(1).ok_or("usage: put_cost FOLDER [CLIENTS] [PUTS] [BYTES] [LOG_THREADS]")?;
     let (clients, puts) = (argument(2, 64), argument(3, 100_000));
     let bytes = argument(4, 4096);
-    let flusher = Flusher::start(FlusherOptions::default())?;
+    let log_threads = usize::try_from(argument(5, 6))?;
+    let flusher = Flusher::start(FlusherOptions { log_threads, ..FlusherOptions::default() })?;
     let opened = Instant::now();
     let stores: Vec<Arc<Store>> = (0u32..)
         .take(usize::try_from(NODES)?)

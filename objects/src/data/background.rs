@@ -21,7 +21,7 @@ impl DataPath {
             Ok(())
         });
         self.repeat(group, &stop, config.progress_interval, "publishing progress", async |data| {
-            data.publish_progress_once().await
+            if data.inner.sole_process { Ok(()) } else { data.publish_progress_once().await }
         });
         self.repeat(group, &stop, config.gc_interval, "collecting the dead", async |data| {
             data.collect_once().await.map(|_| ())

@@ -83,7 +83,7 @@ impl Default for DataConfig {
             probe_interval: Duration::from_secs(1),
             progress_interval: Duration::from_secs(5),
             gc_interval: Duration::from_secs(5),
-            sweep_interval: Duration::from_secs(900),
+            sweep_interval: Duration::from_secs(3600),
             sweep_interval_degraded: Duration::from_secs(15),
             scrub_interval: Duration::from_secs(24 * 3600),
         }

@@ -19,6 +19,8 @@ const FAILURES_MAX: u32 = 3;
 const PROBE_WAIT_MIN: Duration = Duration::from_secs(1);
 /// Longest wait between probes.
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a node must be silent before its shards are rebuilt elsewhere.
+pub(crate) const REBUILD_AFTER: Duration = Duration::from_secs(600);
 /// How long a probe may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -135,15 +137,16 @@ impl Node {
         self.probe.lock().due.is_some_and(|due| due <= now)
     }
 
-    /// Asks it how it is and believes the answer.
-    pub(crate) async fn probe(&self) {
+    /// Asks it how it is and believes the answer; whether it has come back.
+    async fn probe(&self) -> bool {
         let health = tokio::time::timeout(PROBE_TIMEOUT, self.service.health()).await;
         let (suspect, unwritable) = match health {
             Ok(NodeHealth::Writable) => (false, false),
             Ok(NodeHealth::Full | NodeHealth::ReadOnly { .. }) => (false, true),
             Ok(NodeHealth::Unavailable { .. }) | Err(_) => (true, true),
         };
-        if !suspect && self.is_suspect() {
+        let is_back = !suspect && self.is_suspect();
+        if is_back {
             tracing::info!(node = self.id, "the node answers again");
         }
         self.failures.store(0, Ordering::Relaxed);
@@ -161,6 +164,7 @@ impl Node {
         } else {
             *probe = Probe { wait: PROBE_WAIT_MIN, due: None, suspect_since: None };
         }
+        is_back
     }
 }
 
@@ -189,10 +193,10 @@ impl Nodes {
         self.all().filter(|node| node.is_writable()).count()
     }
 
-    /// Probes every node, or only those whose probe is due.
-    pub(crate) async fn probe(&self, only_due: bool) {
+    /// Probes every node, or only those whose probe is due; whether any has come back.
+    pub(crate) async fn probe(&self, only_due: bool) -> bool {
         let now = Instant::now();
         let due = self.all().filter(|node| !only_due || node.is_due(now));
-        futures::future::join_all(due.map(|node| node.probe())).await;
+        futures::future::join_all(due.map(|node| node.probe())).await.contains(&true)
     }
 }

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::fetch::layout_of;
-use super::nodes::Node;
+use super::nodes::{Node, REBUILD_AFTER};
 use super::rebuild::SourceFault;
 use super::{Inner, placement};
 use crate::error::Error;
@@ -191,8 +191,15 @@ impl Inner {
             }
             have = read(shard, &mut lost).await;
         }
-        // Silence alone moves only what was reported: a node that is slow to answer keeps its shards.
-        lost.retain(|(shard, fault)| *fault != SourceFault::Silent || suspects.contains(shard));
+        // A node that is silent keeps its shards for a while; one that is gone does not.
+        lost.retain(|(shard, fault)| {
+            *fault != SourceFault::Silent
+                || self
+                    .sink
+                    .cluster
+                    .node_of(located, *shard)
+                    .is_none_or(|node| node.silent_for() >= REBUILD_AFTER)
+        });
         lost.sort_by_key(|(shard, _)| *shard);
         (lost, sources)
     }

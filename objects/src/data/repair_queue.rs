@@ -4,6 +4,7 @@
 //! what stands here without asking its node again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ashlar_chunker::{ChunkId, ShardId, ShardIndex};
 use parking_lot::Mutex;
@@ -14,6 +15,8 @@ pub(crate) struct RepairQueue {
     shards_max: usize,
     /// Told when something was reported.
     pub(crate) reported: Notify,
+    /// Whether something was seen that lets expect more of the same: the next sweep should not wait.
+    sweep_wanted: AtomicBool,
 }
 
 #[derive(Default)]
@@ -26,7 +29,12 @@ struct State {
 
 impl RepairQueue {
     pub(crate) fn new(shards_max: usize) -> Self {
-        Self { state: Mutex::default(), shards_max, reported: Notify::new() }
+        Self {
+            state: Mutex::default(),
+            shards_max,
+            reported: Notify::new(),
+            sweep_wanted: AtomicBool::new(false),
+        }
     }
 
     /// Queues a shard unless it waits already; `false` when there is no room.
@@ -46,6 +54,21 @@ impl RepairQueue {
         drop(state);
         self.reported.notify_one();
         true
+    }
+
+    /// Asks for a sweep soon: a shard is missing where one should be, or a node has come back.
+    pub(crate) fn want_sweep(&self) {
+        self.sweep_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a sweep was asked for since the last one began.
+    pub(crate) fn is_sweep_wanted(&self) -> bool {
+        self.sweep_wanted.load(Ordering::Relaxed)
+    }
+
+    /// A sweep begins: what is asked for from now on is for the next one.
+    pub(crate) fn sweep_begins(&self) {
+        self.sweep_wanted.store(false, Ordering::Relaxed);
     }
 
     /// Whether a shard is known to be missing or damaged.

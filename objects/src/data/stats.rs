@@ -147,7 +147,7 @@ impl super::Inner {
             blobs_in_flight: count(self.session.in_flight()),
             nodes: count(self.sink.cluster.nodes.all().count()),
             nodes_writable: count(self.sink.cluster.nodes.writable()),
-            redundancy_full: swept && repair_queue == 0,
+            redundancy_full: swept && repair_queue == 0 && !self.repairs.is_sweep_wanted(),
         }
     }
 }

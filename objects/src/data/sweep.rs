@@ -16,15 +16,13 @@ use tokio::time::{Duration, Instant, timeout};
 
 use super::Inner;
 use super::gc::Batch;
-use super::nodes::Node;
+use super::nodes::{Node, REBUILD_AFTER};
 use super::reach::Reach;
 use crate::error::Error;
 
 /// Blob rows, and chunks, after which a stretch ends.
 const STRETCH_BLOBS: usize = 1000;
 const STRETCH_CHUNKS: usize = 4000;
-/// How long a node must be silent before its shards are rebuilt elsewhere.
-const REBUILD_AFTER: Duration = Duration::from_secs(600);
 /// Wait for room in the repair queue.
 const QUEUE_WAIT: Duration = Duration::from_millis(100);
 const READING: &str = "reading blobs for the sweep";
@@ -55,7 +53,7 @@ pub(super) struct Stretch {
 impl Inner {
     /// Whether it is time: soon after the start, often while something is missing, rarely otherwise.
     pub(super) fn is_sweep_due(&self) -> bool {
-        let degraded = self.counters.sweep_missing_shards.get() > 0;
+        let degraded = self.counters.sweep_missing_shards.get() > 0 || self.repairs.is_sweep_wanted();
         let last = *self.last_sweep.lock();
         last.is_none_or(|last| degraded || last.elapsed() >= self.config.sweep_interval)
     }
@@ -63,6 +61,7 @@ impl Inner {
     /// Compares everything once. With `repair`, waits for room in the repair queue by repairing.
     pub(super) async fn sweep(self: &std::sync::Arc<Self>, repair: bool) -> Result<Swept, Error> {
         let mut swept = Swept::default();
+        self.repairs.sweep_begins();
         let (reach, mut snapshot) = self.reach().await?;
         let mut blob: Option<blobs::BlobId> = None;
         loop {
@@ -80,8 +79,8 @@ impl Inner {
             }
             let Some(last) = stretch.to else { break };
             blob = Some(super::row_id(last));
-            // Half of the time at most: a sweep of many millions must not be felt.
-            tokio::time::sleep(begun.elapsed()).await;
+            // A fifth of the time at most: a sweep of many millions must not be felt.
+            tokio::time::sleep(begun.elapsed() * 4).await;
             snapshot = self.kv.snapshot().await.map_err(|e| Error::internal(READING, e))?;
         }
         let counters = &self.counters;
@@ -200,8 +199,13 @@ impl Inner {
     async fn inventory(&self, node: &Node, stretch: &Stretch) -> Option<BTreeMap<ShardId, u32>> {
         let mut inventory = BTreeMap::new();
         let mut after = stretch.from;
+        // A stretch that ends somewhere has about a shard a chunk here; what comes after it is read in vain.
+        let limit = match stretch.to {
+            Some(_) => (stretch.chunks.len() + 64).min(LIST_LIMIT_MAX),
+            None => LIST_LIMIT_MAX,
+        };
         loop {
-            let page = timeout(self.config.read_timeout, node.service.list(after, LIST_LIMIT_MAX)).await;
+            let page = timeout(self.config.read_timeout, node.service.list(after, limit)).await;
             let Ok(Ok(page)) = page else {
                 node.failed();
                 return None;
@@ -213,7 +217,7 @@ impl Inner {
                 inventory.insert(entry.id, entry.bytes);
             }
             match page.last() {
-                Some(last) if page.len() == LIST_LIMIT_MAX => after = Some(last.id),
+                Some(last) if page.len() == limit => after = Some(last.id),
                 _ => return Some(inventory),
             }
         }

@@ -163,12 +163,12 @@ fn select(request: &CompleteUpload, upload: &UploadRow, stored: Vec<Part>) -> Re
     {
         return Err(Error::PartTooSmall { number: *number, length: part.row.length });
     }
-    if let (Some(kind), Some((_, asked))) = (request.checksum_kind, upload.checksum) {
-        if kind != asked {
-            return Err(Error::InvalidRequest {
-                reason: "the checksum type is not the one the upload was started with".into(),
-            });
-        }
+    if let (Some(kind), Some((_, asked))) = (request.checksum_kind, upload.checksum)
+        && kind != asked
+    {
+        return Err(Error::InvalidRequest {
+            reason: "the checksum type is not the one the upload was started with".into(),
+        });
     }
     Ok(parts)
 }

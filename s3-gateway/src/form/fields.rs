@@ -226,7 +226,7 @@ impl FileDecoder {
     }
 
     /// The bytes that are surely the file's; `None` where more must come first.
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn next_piece(&mut self) -> Option<Bytes> {
         if self.ended {
             return None;
         }
@@ -267,7 +267,7 @@ mod tests {
         let mut decoder = reader.into_file();
         let mut file = Vec::new();
         let mut take = |decoder: &mut FileDecoder| {
-            while let Some(data) = decoder.next() {
+            while let Some(data) = decoder.next_piece() {
                 file.extend_from_slice(&data);
             }
         };

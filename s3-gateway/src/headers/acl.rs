@@ -126,13 +126,8 @@ pub(crate) fn of_document(policy: dto::AccessControlPolicy) -> Result<AclRequest
     Ok(AclRequest::Grants(grants))
 }
 
-/// An owner as documents show one.
-pub(crate) fn owner(id: String) -> dto::Owner {
-    dto::Owner { display_name: None, id: Some(id) }
-}
-
-/// An ACL as documents show it.
-pub(crate) fn to_document(acl: Acl) -> (Option<dto::Owner>, Option<dto::Grants>) {
+/// The grants of an ACL as documents show them, without names.
+pub(crate) fn to_document(acl: Acl) -> dto::Grants {
     let grants = acl.grants.into_iter().map(|grant| {
         let by_uri = |uri: &str| (dto::Type::GROUP, None, Some(uri.to_owned()));
         let (kind, id, uri) = match grant.grantee {
@@ -157,7 +152,7 @@ pub(crate) fn to_document(acl: Acl) -> (Option<dto::Owner>, Option<dto::Grants>)
         };
         dto::Grant { grantee: Some(grantee), permission: Some(dto::Permission::from_static(permission)) }
     });
-    (Some(owner(acl.owner)), Some(grants.collect()))
+    grants.collect()
 }
 
 #[cfg(test)]
@@ -205,8 +200,9 @@ mod tests {
             .into_iter()
             .map(|grantee| Grant { grantee, permission: Permission::FullControl })
             .collect();
-        let (owner, dto_grants) = to_document(Acl { owner: "o".into(), grants: grants.clone() });
-        let read = of_document(dto::AccessControlPolicy { owner, grants: dto_grants }).expect("document");
+        let shown = to_document(Acl { owner: "o".into(), grants: grants.clone() });
+        let read =
+            of_document(dto::AccessControlPolicy { owner: None, grants: Some(shown) }).expect("document");
         assert_eq!(read, AclRequest::Grants(grants));
     }
 }

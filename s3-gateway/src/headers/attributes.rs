@@ -73,12 +73,15 @@ pub(crate) fn check_storage_class(class: &str) -> Result<(), Failure> {
 
 /// `Content-Encoding` without the transport's `aws-chunked`.
 fn without_transport(value: &str) -> Option<String> {
+    if !value.to_ascii_lowercase().contains("aws-chunked") {
+        return Some(value.to_owned());
+    }
     let kept: Vec<&str> = value
         .split(',')
         .map(str::trim)
         .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("aws-chunked"))
         .collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 /// Writes the stored attributes into an answer. A value that no header can carry is written as an encoded
@@ -153,6 +156,7 @@ mod tests {
     #[test]
     fn the_transport_is_no_encoding() {
         assert_eq!(without_transport("aws-chunked"), None);
+        assert_eq!(without_transport("deflate,gzip").as_deref(), Some("deflate,gzip"));
         assert_eq!(without_transport("AWS-chunked,zstd"), Some("zstd".to_owned()));
     }
 

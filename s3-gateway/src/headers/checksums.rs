@@ -72,7 +72,7 @@ pub(crate) fn value(algorithm: ChecksumAlgorithm, text: &str) -> Result<Vec<u8>,
     let digest = text.trim().split_once('-').map_or(text.trim(), |(digest, _)| digest);
     STANDARD.decode(digest).ok().filter(|value| value.len() == algorithm.value_bytes()).ok_or_else(|| {
         let header = ALGORITHMS.iter().find(|entry| entry.0 == algorithm).map_or("", |entry| entry.1);
-        Failure::new(Code::InvalidRequest, format!("Value for {header} header is invalid."))
+        Failure::new(Code::BadDigest, format!("Value for {header} header is invalid."))
     })
 }
 
@@ -196,14 +196,19 @@ macro_rules! get_checksum {
 }
 pub(crate) use get_checksum;
 
-/// Checks the digests that a client gave of a body that was read whole.
-pub(crate) fn verify_document(headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
+/// Checks the `Content-MD5` of a body that was read whole.
+pub(crate) fn verify_md5(headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
     use md5::Digest;
     if let Some(md5) = content_md5(headers)?
         && md5 != <[u8; 16]>::from(md5::Md5::digest(body))
     {
         return Err(ashlar_objects::error::Error::ContentMd5Mismatch.into());
     }
+    Ok(())
+}
+
+/// Checks the checksums that a client gave of a body that was read whole.
+pub(crate) fn verify_document(headers: &HeaderMap, body: &[u8]) -> Result<(), Failure> {
     for (algorithm, header, _) in ALGORITHMS {
         if let Some(given) = text(headers, header)?
             && value(algorithm, given)? != digest(algorithm, body)
@@ -268,15 +273,18 @@ mod tests {
     #[test]
     fn contradictions_and_bad_values_are_refused() {
         for bad in [
-            &[("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-checksum-sha1", "AAAA")][..],
-            &[("x-amz-checksum-crc32", "y/Q5Jg==x")],
-            &[("x-amz-checksum-crc32", "y/Q5")],
+            &[("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-checksum-sha1", "9+T6ppErqL+NpyMcWI0IMfKzyno=")]
+                [..],
             &[("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-sdk-checksum-algorithm", "CRC32C")],
             &[("x-amz-sdk-checksum-algorithm", "MD4")],
             &[("x-amz-trailer", "x-amz-meta-surprise")],
             &[("x-amz-trailer", "x-amz-checksum-crc32,x-amz-checksum-crc32c")],
         ] {
             assert_eq!(asked(&headers(bad)).expect_err("bad").code(), "InvalidRequest", "{bad:?}");
+        }
+        for bad in ["y/Q5Jg==x", "y/Q5", "bad"] {
+            let given = headers(&[("x-amz-checksum-crc32", bad)]);
+            assert_eq!(asked(&given).expect_err(bad).code(), "BadDigest");
         }
         assert_eq!(
             content_md5(&headers(&[("content-md5", "abc")])).expect_err("bad").code(),
@@ -288,7 +296,9 @@ mod tests {
     fn documents_are_checked() {
         let good =
             headers(&[("x-amz-checksum-crc32", "y/Q5Jg=="), ("content-md5", "JfnnlDI7RTiF9RgfG2JNCw==")]);
-        verify_document(&good, b"123456789").expect("right digests");
+        verify_document(&good, b"123456789").expect("right checksum");
+        verify_md5(&good, b"123456789").expect("right digest");
+        assert_eq!(verify_md5(&good, b"123456780").expect_err("wrong").code(), "BadDigest");
         assert_eq!(verify_document(&good, b"123456780").expect_err("wrong").code(), "BadDigest");
     }
 }

@@ -1,84 +1,114 @@
-//! GetObjectAttributes.
+//! GetObjectAttributes, without s3s: S3 shows its entity tag without the quotes that s3s writes.
 
-use ashlar_objects::requests::{ObjectHead, ReadObject, Selection};
-use ashlar_objects::types::Conditions;
-use s3s::dto::*;
-use s3s::{S3Request, S3Response};
+use ashlar_objects::requests::{ObjectHead, ObjectName, ReadObject, Selection};
+use ashlar_objects::types::{Checksum, Conditions};
+use http::header::LAST_MODIFIED;
+use http::{HeaderValue, StatusCode};
 
-use crate::call::Passage;
-use crate::failure::Failure;
-use crate::headers::checksums::{kind_name, set_checksum};
-use crate::ops::{Answer, Operations, etag, object, timestamp, version_text};
+use crate::call::Call;
+use crate::failure::{Code, Failure};
+use crate::headers::checksums::{kind_name, name};
+use crate::headers::number;
+use crate::headers::time::http_date;
+use crate::ops::Operations;
+use crate::ops::objects_read::ascii;
+use crate::ops::objects_write::put_roots;
+use crate::reply::{Reply, xml};
+use crate::xml::element;
 
 const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"];
+/// Most parts of one answer.
+const PARTS_MAX: usize = 1000;
 
-pub(super) async fn get(
-    ops: &Operations,
-    cx: &Passage,
-    request: S3Request<GetObjectAttributesInput>,
-) -> Answer<GetObjectAttributesOutput> {
-    let input = request.input;
-    // The header is one list, be it one line or several.
-    let asked: Vec<&str> =
-        input.object_attributes.iter().flat_map(|names| names.as_str().split(',')).map(str::trim).collect();
-    if let Some(unknown) = asked.iter().find(|name| !NAMES.contains(name)) {
-        return Err(Failure::argument("x-amz-object-attributes", "Invalid attribute name specified.")
-            .element("ArgumentValue", *unknown));
+/// The attributes asked for: one list, be it one line or several.
+fn asked(call: &Call) -> Result<Vec<&str>, Failure> {
+    let mut names = Vec::new();
+    for line in call.headers.get_all("x-amz-object-attributes") {
+        let line = line.to_str().unwrap_or("");
+        names.extend(line.split(',').map(str::trim).filter(|name| !name.is_empty()));
     }
-    let wants = |name: &str| asked.contains(&name);
-    let most = usize::try_from(input.max_parts.unwrap_or(1000))
-        .map_err(|_| Failure::argument("x-amz-max-parts", "The number of parts is not negative."))?;
-    let after = u32::try_from(input.part_number_marker.unwrap_or(0))
-        .map_err(|_| Failure::argument("x-amz-part-number-marker", "The part number is not negative."))?;
-    let name = object(&input.bucket, &input.key, input.version_id.as_deref())?;
-    let read = ReadObject { name, selection: Selection::Whole, conditions: Conditions::default() };
-    let head = ops.store.head_object(cx, read).await?.head;
-    let checksum = head.checksum.as_ref().filter(|_| wants("Checksum")).map(|checksum| {
-        let mut out = Checksum {
-            checksum_type: Some(ChecksumType::from_static(kind_name(checksum.kind))),
-            ..Checksum::default()
-        };
-        set_checksum!(out, Some(checksum));
-        out
-    });
-    Ok(S3Response::new(GetObjectAttributesOutput {
-        checksum,
-        e_tag: wants("ETag").then(|| etag(&head.etag)),
-        last_modified: Some(timestamp(head.modified)),
-        object_parts: (wants("ObjectParts") && !head.parts.is_empty())
-            .then(|| parts(&head, after, most.min(1000))),
-        object_size: wants("ObjectSize").then(|| i64::try_from(head.length).unwrap_or(i64::MAX)),
-        storage_class: wants("StorageClass").then(|| {
-            StorageClass::from(head.attributes.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned()))
-        }),
-        version_id: version_text(head.version),
-        ..GetObjectAttributesOutput::default()
-    }))
+    if names.is_empty() {
+        return Err(Failure::new(
+            Code::InvalidRequest,
+            "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty",
+        ));
+    }
+    match names.iter().find(|name| !NAMES.contains(name)) {
+        None => Ok(names),
+        Some(unknown) => {
+            Err(Failure::argument("x-amz-object-attributes", "Invalid attribute name specified.")
+                .element("ArgumentValue", *unknown))
+        }
+    }
 }
 
-fn parts(head: &ObjectHead, after: u32, most: usize) -> GetObjectAttributesParts {
-    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+pub(crate) async fn get(ops: &Operations, call: &Call) -> Result<Reply, Failure> {
+    let asked = asked(call)?;
+    let wants = |name: &str| asked.contains(&name);
+    let most = number::<usize>(&call.headers, "x-amz-max-parts")?.unwrap_or(PARTS_MAX).min(PARTS_MAX);
+    let after = number::<u32>(&call.headers, "x-amz-part-number-marker")?.unwrap_or(0);
+    let (bucket, key) = call.object()?;
+    let object = ObjectName { bucket: bucket.clone(), key: key.clone(), version: call.version()? };
+    let read = ReadObject { name: object, selection: Selection::Whole, conditions: Conditions::default() };
+    let head = ops.store.head_object(&call.cx, read).await?.head;
+    let mut out = String::from(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <GetObjectAttributesResponse xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",
+    );
+    if wants("ETag") {
+        element(&mut out, "ETag", &head.etag.to_string());
+    }
+    if let Some(checksum) = head.checksum.as_ref().filter(|_| wants("Checksum")) {
+        out.push_str("<Checksum>");
+        checksum_element(&mut out, checksum);
+        element(&mut out, "ChecksumType", kind_name(checksum.kind));
+        out.push_str("</Checksum>");
+    }
+    if wants("ObjectParts") && !head.parts.is_empty() {
+        parts(&mut out, &head, after, most);
+    }
+    if wants("StorageClass") {
+        element(&mut out, "StorageClass", head.attributes.storage_class.as_deref().unwrap_or("STANDARD"));
+    }
+    if wants("ObjectSize") {
+        element(&mut out, "ObjectSize", &head.length.to_string());
+    }
+    out.push_str("</GetObjectAttributesResponse>");
+    let mut reply = xml(StatusCode::OK, out);
+    let headers = reply.headers_mut();
+    headers.insert(LAST_MODIFIED, ascii(http_date(head.modified)));
+    if let Some(version) = head.version {
+        headers.insert("x-amz-version-id", ascii(version.to_string()));
+    }
+    headers.insert(http::header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    put_roots(headers, &head.object_root, &head.content_root);
+    Ok(reply)
+}
+
+fn checksum_element(out: &mut String, checksum: &Checksum) {
+    element(out, &format!("Checksum{}", name(checksum.algorithm)), &checksum.text());
+}
+
+fn parts(out: &mut String, head: &ObjectHead, after: u32, most: usize) {
     let mut rest = head.parts.iter().filter(|part| part.number > after);
     let page: Vec<_> = rest.by_ref().take(most).collect();
     let truncated = rest.next().is_some();
     let last = page.last().map_or(after, |part| part.number);
-    let listed = page.into_iter().map(|part| {
-        let mut out = ObjectPart {
-            part_number: Some(number(part.number)),
-            size: i64::try_from(part.length).ok(),
-            ..ObjectPart::default()
-        };
-        set_checksum!(out, &part.checksum);
-        out
-    });
-    // S3 lists parts of objects with checksums only; their number it always tells.
-    let with_checksums = head.checksum.is_some();
-    GetObjectAttributesParts {
-        is_truncated: Some(truncated),
-        max_parts: i32::try_from(most).ok(),
-        next_part_number_marker: Some(number(last)),
-        part_number_marker: Some(number(after)),
-        parts: with_checksums.then(|| listed.collect()),
-        total_parts_count: i32::try_from(head.parts.len()).ok(),
+    out.push_str("<ObjectParts>");
+    element(out, "PartsCount", &head.parts.len().to_string());
+    element(out, "PartNumberMarker", &after.to_string());
+    element(out, "NextPartNumberMarker", &last.to_string());
+    element(out, "MaxParts", &most.to_string());
+    element(out, "IsTruncated", if truncated { "true" } else { "false" });
+    // S3 lists the parts of objects with checksums only; their number it always tells.
+    for part in page.iter().filter(|_| head.checksum.is_some()) {
+        out.push_str("<Part>");
+        if let Some(checksum) = &part.checksum {
+            checksum_element(out, checksum);
+        }
+        element(out, "PartNumber", &part.number.to_string());
+        element(out, "Size", &part.length.to_string());
+        out.push_str("</Part>");
     }
+    out.push_str("</ObjectParts>");
 }

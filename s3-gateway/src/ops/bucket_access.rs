@@ -1,6 +1,6 @@
 //! ACLs of buckets and objects, public access block, ownership controls.
 
-use ashlar_objects::access::{AclRequest, ObjectOwnership as Ownership, PublicAccessBlock};
+use ashlar_objects::access::{Acl, AclRequest, ObjectOwnership as Ownership, PublicAccessBlock};
 use http::HeaderMap;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response};
@@ -41,7 +41,7 @@ pub(super) async fn bucket_acl(
     cx: &Passage,
     request: S3Request<GetBucketAclInput>,
 ) -> Answer<GetBucketAclOutput> {
-    let (owner, grants) = acl::to_document(ops.store.bucket_acl(cx, &bucket(&request.input.bucket)?).await?);
+    let (owner, grants) = shown(ops, ops.store.bucket_acl(cx, &bucket(&request.input.bucket)?).await?).await;
     Ok(S3Response::new(GetBucketAclOutput { grants, owner }))
 }
 
@@ -67,10 +67,22 @@ pub(super) async fn object_acl(
     let input = request.input;
     let name = object(&input.bucket, &input.key, input.version_id.as_deref())?;
     let (found, version) = ops.store.object_acl(cx, &name).await?;
-    let (owner, grants) = acl::to_document(found);
+    let (owner, grants) = shown(ops, found).await;
     let mut answer = S3Response::new(GetObjectAclOutput { grants, owner, request_charged: None });
     put_version(&mut answer.headers, version_text(version));
     Ok(answer)
+}
+
+/// An ACL with the names of those whom it names.
+async fn shown(ops: &Operations, found: Acl) -> (Option<Owner>, Option<Grants>) {
+    let owner = ops.owner(found.owner.clone()).await;
+    let mut grants = acl::to_document(found);
+    for grantee in grants.iter_mut().filter_map(|grant| grant.grantee.as_mut()) {
+        if let Some(id) = &grantee.id {
+            grantee.display_name = ops.display_name(id).await.map(|name| name.to_string());
+        }
+    }
+    (Some(owner), Some(grants))
 }
 
 fn put_version(headers: &mut HeaderMap, version: Option<String>) {

@@ -1,6 +1,7 @@
 //! Buckets themselves: create, delete, head, list, location.
 
 use ashlar_objects::access::ObjectOwnership;
+use ashlar_objects::error::Error;
 use ashlar_objects::requests::CreateBucket;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response};
@@ -34,7 +35,18 @@ pub(super) async fn create(
     let answer = CreateBucketOutput { location: Some(format!("/{bucket}")) };
     let acl = acl::of_headers(&cx.headers)?;
     let location = location.filter(|location| !location.is_empty());
-    ops.store.create_bucket(cx, CreateBucket { bucket, acl, ownership, location }).await?;
+    // DNS labels begin and end with a letter or digit; S3 refuses new buckets whose name has others.
+    if bucket.as_str().contains(".-") || bucket.as_str().contains("-.") {
+        return Err(Failure::new(Code::InvalidBucketName, "The specified bucket is not valid."));
+    }
+    let again = acl.is_none() && ownership.is_none() && location.is_none() && &*ops.region == "us-east-1";
+    match ops.store.create_bucket(cx, CreateBucket { bucket, acl, ownership, location }).await {
+        // In its first region S3 lets an owner make his bucket again, and changes nothing.
+        Err(Error::BucketAlreadyOwnedByYou) if again => {}
+        made => {
+            made?;
+        }
+    }
     Ok(S3Response::new(answer))
 }
 

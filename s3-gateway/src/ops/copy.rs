@@ -6,11 +6,11 @@ use s3s::dto::*;
 use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
-use crate::failure::{Code, Failure};
+use crate::failure::Failure;
 use crate::headers::checksums::{self, set_checksum};
 use crate::headers::{acl, attributes, conditions, range, tags, text};
 use crate::ops::objects_write::{part_number, put_roots};
-use crate::ops::{Answer, Operations, etag, object as named, timestamp, version_text};
+use crate::ops::{Answer, Operations, etag, object as named, timestamp, version_text, written_version};
 
 fn source(source: &CopySource) -> Result<ObjectName, Failure> {
     match source {
@@ -80,7 +80,7 @@ pub(super) async fn object(
     let mut answer = S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: version_text(copied.source_version),
-        version_id: version_text(written.version),
+        version_id: written_version(written.version),
         ..CopyObjectOutput::default()
     });
     put_roots(&mut answer.headers, &written.object_root, &written.content_root);
@@ -101,15 +101,7 @@ pub(super) async fn part(
     let from = source(&input.copy_source)?;
     let asked = conditions::of_copy_source(headers)?;
     let copied = ops.store.upload_part_copy(cx, &name, number, from, asked, range).await;
-    let (part, source_version) = copied.map_err(|error| match error {
-        // S3 says so of a copy's range, where it says InvalidRange of a read's.
-        ashlar_objects::error::Error::RangeNotSatisfiable { length } => Failure::new(
-            Code::InvalidArgument,
-            format!("Range specified is not valid for source object of size: {length}"),
-        )
-        .element("ArgumentName", "x-amz-copy-source-range"),
-        other => other.into(),
-    })?;
+    let (part, source_version) = copied?;
     let mut result = CopyPartResult {
         e_tag: Some(etag(&part.etag)),
         last_modified: Some(timestamp(part.modified)),

@@ -3,7 +3,9 @@
 //! Invariant: a page is written into one string that is sized for it; a thousand keys cost a thousand
 //! small appends. Markers go out exactly as they have to come back.
 
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use ashlar_objects::requests::{ListObjects, ListVersions, ListedObject, ObjectPage, VersionPage};
 use ashlar_objects::types::{UnixMillis, VersionId};
@@ -17,7 +19,7 @@ use crate::headers::time::iso_date;
 use crate::ops::Operations;
 use crate::query::{PATH, Query};
 use crate::reply::{Reply, xml};
-use crate::xml::{element, escape};
+use crate::xml::element;
 
 /// Most entries of a page.
 const PAGE_MAX: u32 = 1000;
@@ -73,6 +75,8 @@ impl<'q> Asked<'q> {
 struct Page<'q> {
     out: String,
     asked: &'q Asked<'q>,
+    /// What is shown for the owners on the page: few, whatever its length.
+    names: HashMap<String, Option<Arc<str>>>,
 }
 
 impl<'q> Page<'q> {
@@ -83,9 +87,24 @@ impl<'q> Page<'q> {
         out.push_str(root);
         out.push_str(NAMESPACE);
         element(&mut out, "Name", bucket);
-        let mut page = Self { out, asked };
-        page.key("Prefix", asked.prefix);
+        let mut page = Self { out, asked, names: HashMap::new() };
+        // botocore does not decode the prefix of the first version's answer, others do: what reads the same
+        // either way is left as it is.
+        if asked.prefix.contains(['%', '+']) {
+            page.key("Prefix", asked.prefix);
+        } else {
+            element(&mut page.out, "Prefix", asked.prefix);
+        }
         page
+    }
+
+    /// Looks up what is shown for these owners.
+    async fn names(&mut self, ops: &Operations, owners: impl Iterator<Item = &str>) {
+        for id in owners {
+            if !self.names.contains_key(id) {
+                self.names.insert(id.to_owned(), ops.display_name(id).await);
+            }
+        }
     }
 
     /// An element that names a key, encoded as the client asked.
@@ -124,9 +143,12 @@ impl<'q> Page<'q> {
     }
 
     fn owner(&mut self, id: &str) {
-        self.out.push_str("<Owner><ID>");
-        escape(&mut self.out, id);
-        self.out.push_str("</ID></Owner>");
+        self.out.push_str("<Owner>");
+        if let Some(Some(name)) = self.names.get(id) {
+            element(&mut self.out, "DisplayName", name);
+        }
+        element(&mut self.out, "ID", id);
+        self.out.push_str("</Owner>");
     }
 
     /// The elements that objects and versions share.
@@ -173,6 +195,15 @@ impl<'q> Page<'q> {
     }
 }
 
+/// Ceph's `allow-unordered`: every order is an order, but with a delimiter Ceph refuses it, and so do we.
+fn refuse_unordered(query: &Query) -> Result<(), Failure> {
+    let unordered = query.get("allow-unordered").is_some_and(|word| word.eq_ignore_ascii_case("true"));
+    if unordered && query.get("delimiter").is_some_and(|delimiter| !delimiter.is_empty()) {
+        return Err(Failure::argument("allow-unordered", "An unordered listing has no common prefixes."));
+    }
+    Ok(())
+}
+
 async fn page(
     ops: &Operations,
     call: &Call,
@@ -195,6 +226,7 @@ pub(crate) async fn objects(ops: &Operations, call: &Call) -> Result<Reply, Fail
     const ROOT: &str = "ListBucketResult";
     let asked = Asked::read(&call.query)?;
     let marker = call.query.get("marker").unwrap_or("");
+    refuse_unordered(&call.query)?;
     let after = Some(marker.to_owned()).filter(|marker| !marker.is_empty());
     let found = page(ops, call, &asked, after).await?;
     let mut out =
@@ -205,6 +237,7 @@ pub(crate) async fn objects(ops: &Operations, call: &Call) -> Result<Reply, Fail
     if let Some(next) = found.next_after.as_deref().filter(|_| asked.delimiter.is_some()) {
         out.key("NextMarker", next);
     }
+    out.names(ops, found.objects.iter().map(|object| object.owner.as_str())).await;
     out.objects(&found.objects, true);
     out.prefixes(&found.common_prefixes);
     Ok(out.finish(ROOT))
@@ -215,6 +248,7 @@ pub(crate) async fn objects_v2(ops: &Operations, call: &Call) -> Result<Reply, F
     let asked = Asked::read(&call.query)?;
     let bucket = call.bucket()?.as_str();
     let scope = ["ListObjectsV2", bucket, asked.prefix, asked.delimiter.unwrap_or("")];
+    refuse_unordered(&call.query)?;
     let token = call.query.get("continuation-token");
     let start_after = call.query.get("start-after");
     let after = match token.filter(|token| !token.is_empty()) {
@@ -236,6 +270,9 @@ pub(crate) async fn objects_v2(ops: &Operations, call: &Call) -> Result<Reply, F
         out.key("StartAfter", start_after);
     }
     let with_owner = call.query.get("fetch-owner").is_some_and(|word| word.eq_ignore_ascii_case("true"));
+    if with_owner {
+        out.names(ops, found.objects.iter().map(|object| object.owner.as_str())).await;
+    }
     out.objects(&found.objects, with_owner);
     out.prefixes(&found.common_prefixes);
     Ok(out.finish(ROOT))
@@ -278,6 +315,7 @@ pub(crate) async fn versions(ops: &Operations, call: &Call) -> Result<Reply, Fai
             out.shown("NextVersionIdMarker", version);
         }
     }
+    out.names(ops, found.versions.iter().map(|version| version.owner.as_str())).await;
     for version in &found.versions {
         let kind = if version.object.is_some() { "Version" } else { "DeleteMarker" };
         out.out.push('<');

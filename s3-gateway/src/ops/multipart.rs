@@ -11,7 +11,7 @@ use crate::failure::{Code, Failure};
 use crate::headers::checksums::{self, get_checksum, kind_name, set_checksum};
 use crate::headers::{acl, attributes, conditions, number, tags, text};
 use crate::ops::objects_write::put_roots;
-use crate::ops::{Answer, Operations, etag, object, version_text};
+use crate::ops::{Answer, Operations, etag, object, written_version};
 
 /// Names an upload of an object.
 pub(super) fn upload(bucket: &str, key: &str, id: &str) -> Result<UploadName, Failure> {
@@ -133,7 +133,7 @@ pub(super) async fn complete(
         e_tag: Some(etag(&written.etag)),
         key: Some(input.key),
         location: Some(location),
-        version_id: version_text(written.version),
+        version_id: written_version(written.version),
         ..CompleteMultipartUploadOutput::default()
     };
     set_checksum!(output, &written.checksum);

@@ -8,7 +8,6 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::Failure;
-use crate::headers::acl::owner;
 use crate::headers::checksums::{kind_name, name, set_checksum};
 use crate::ops::multipart::upload;
 use crate::ops::{Answer, Operations, bucket, etag, timestamp};
@@ -23,8 +22,8 @@ fn page(asked: Option<i32>, argument: &'static str) -> Result<u32, Failure> {
         .map_err(|_| Failure::argument(argument, "Argument must be an integer between 0 and 2147483647"))
 }
 
-fn initiator(id: String) -> Initiator {
-    Initiator { display_name: None, id: Some(id) }
+fn initiator(owner: &Owner) -> Initiator {
+    Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }
 }
 
 fn class(stored: Option<String>) -> Option<StorageClass> {
@@ -57,18 +56,19 @@ pub(super) async fn parts(
         set_checksum!(out, &part.checksum);
         out
     });
+    let owner = ops.owner(found.owner).await;
     Ok(S3Response::new(ListPartsOutput {
         bucket: Some(input.bucket),
         checksum_algorithm: found
             .checksum
             .map(|(algorithm, _)| ChecksumAlgorithm::from_static(name(algorithm))),
         checksum_type: found.checksum.map(|(_, kind)| ChecksumType::from_static(kind_name(kind))),
-        initiator: Some(initiator(found.owner.clone())),
+        initiator: Some(initiator(&owner)),
         is_truncated: Some(next.is_some()),
         key: Some(input.key),
         max_parts: Some(number(max)),
         next_part_number_marker: Some(number(next.unwrap_or(last))),
-        owner: Some(owner(found.owner)),
+        owner: Some(owner),
         part_number_marker: Some(number(after)),
         parts: Some(parts.collect()),
         storage_class: class(found.storage_class),
@@ -109,18 +109,22 @@ pub(super) async fn uploads(
     if max == 0 {
         found = ashlar_objects::requests::UploadPage::default();
     }
-    let uploads = found.uploads.into_iter().map(|upload| MultipartUpload {
-        checksum_algorithm: upload
-            .checksum
-            .map(|(algorithm, _)| ChecksumAlgorithm::from_static(name(algorithm))),
-        checksum_type: upload.checksum.map(|(_, kind)| ChecksumType::from_static(kind_name(kind))),
-        initiated: Some(timestamp(upload.initiated)),
-        initiator: Some(initiator(upload.owner.clone())),
-        key: Some(text(upload.key)),
-        owner: Some(owner(upload.owner)),
-        storage_class: class(upload.storage_class),
-        upload_id: Some(upload.upload.to_string()),
-    });
+    let mut uploads = Vec::with_capacity(found.uploads.len());
+    for upload in found.uploads {
+        let owner = ops.owner(upload.owner).await;
+        uploads.push(MultipartUpload {
+            checksum_algorithm: upload
+                .checksum
+                .map(|(algorithm, _)| ChecksumAlgorithm::from_static(name(algorithm))),
+            checksum_type: upload.checksum.map(|(_, kind)| ChecksumType::from_static(kind_name(kind))),
+            initiated: Some(timestamp(upload.initiated)),
+            initiator: Some(initiator(&owner)),
+            key: Some(text(upload.key)),
+            owner: Some(owner),
+            storage_class: class(upload.storage_class),
+            upload_id: Some(upload.upload.to_string()),
+        });
+    }
     let prefixes =
         found.common_prefixes.into_iter().map(|prefix| CommonPrefix { prefix: Some(text(prefix)) });
     let truncated = found.next_after.is_some();
@@ -138,6 +142,6 @@ pub(super) async fn uploads(
         prefix: Some(text(prefix)),
         request_charged: None,
         upload_id_marker: Some(upload_marker.unwrap_or_default()),
-        uploads: Some(uploads.collect()),
+        uploads: Some(uploads),
     }))
 }

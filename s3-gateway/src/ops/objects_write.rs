@@ -10,8 +10,8 @@ use http::{HeaderMap, StatusCode};
 use crate::call::Call;
 use crate::failure::{Code, Failure};
 use crate::headers::{acl, attributes, checksums, conditions, tags};
-use crate::ops::Operations;
 use crate::ops::objects_read::ascii;
+use crate::ops::{Operations, written_version};
 use crate::payload::Unread;
 use crate::reply::{Reply, empty};
 
@@ -58,8 +58,8 @@ pub(crate) async fn put(ops: &Operations, call: Call) -> Result<Reply, Failure> 
     let written = ops.store.put_object(&call.cx, request).await?;
     let mut answer = HeaderMap::with_capacity(12);
     answer.insert(ETAG, ascii(format!("\"{}\"", written.etag)));
-    if let Some(version) = written.version {
-        answer.insert("x-amz-version-id", ascii(version.to_string()));
+    if let Some(version) = written_version(written.version) {
+        answer.insert("x-amz-version-id", ascii(version));
     }
     if let Some(checksum) = &written.checksum {
         checksums::put(&mut answer, checksum);

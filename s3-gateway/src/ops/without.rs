@@ -1,5 +1,6 @@
 //! Configurations that no bucket of Ashlar has: reading one tells so, in S3's words, and taking away what
-//! is not there succeeds, as it does at S3. Setting one is 501 and never comes here.
+//! is not there succeeds, as it does at S3. Setting one is 501, except setting it to
+//! what it is; object lock S3 itself refuses on buckets that were made without it.
 //!
 //! Invariant: the bucket exists and the caller may see it before anything is said.
 
@@ -79,6 +80,60 @@ macro_rules! no_lock {
 }
 
 no_lock! {
+    put_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
+    put_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
     legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
     retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
+}
+
+/// No logging is what every bucket has; asking for some is not implemented.
+pub(super) async fn put_logging(
+    ops: &Operations,
+    cx: &Passage,
+    request: S3Request<PutBucketLoggingInput>,
+) -> Answer<PutBucketLoggingOutput> {
+    if request.input.bucket_logging_status.logging_enabled.is_some() {
+        return Err(Failure::not_implemented("Access logging"));
+    }
+    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    Ok(S3Response::new(PutBucketLoggingOutput::default()))
+}
+
+/// No notification is what every bucket has; asking for some is not implemented.
+pub(super) async fn put_notification(
+    ops: &Operations,
+    cx: &Passage,
+    request: S3Request<PutBucketNotificationConfigurationInput>,
+) -> Answer<PutBucketNotificationConfigurationOutput> {
+    if request.input.notification_configuration != NotificationConfiguration::default() {
+        return Err(Failure::not_implemented("Event notification"));
+    }
+    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    Ok(S3Response::new(PutBucketNotificationConfigurationOutput::default()))
+}
+
+/// The owner pays for every bucket; another payer is not implemented.
+pub(super) async fn put_request_payment(
+    ops: &Operations,
+    cx: &Passage,
+    request: S3Request<PutBucketRequestPaymentInput>,
+) -> Answer<PutBucketRequestPaymentOutput> {
+    if request.input.request_payment_configuration.payer.as_str() != Payer::BUCKET_OWNER {
+        return Err(Failure::not_implemented("Requester pays"));
+    }
+    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    Ok(S3Response::new(PutBucketRequestPaymentOutput::default()))
+}
+
+/// S3 allows it only where a bucket was made with object lock, and making one so is 501 here.
+pub(super) async fn put_lock(
+    ops: &Operations,
+    cx: &Passage,
+    request: S3Request<PutObjectLockConfigurationInput>,
+) -> Answer<PutObjectLockConfigurationOutput> {
+    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    Err(Failure::new(
+        Code::InvalidBucketState,
+        "Object Lock configuration cannot be enabled on existing buckets",
+    ))
 }

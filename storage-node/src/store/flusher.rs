@@ -1,8 +1,9 @@
 //! The flusher: the threads that write and sync for all stores of one file system.
 //!
-//! One log thread works in rounds: it takes everything that waits, writes one group per store, and only
-//! then wakes the waiters, so that concurrent puts share system calls and wake-ups come together. A few I/O
-//! threads write segments and share syncs per segment. One keeper thread makes files ahead, punches and
+//! One log thread works in rounds: it takes everything that waits, has one group per store written, and only
+//! then wakes the waiters, so that concurrent puts share system calls and wake-ups come together. The groups
+//! of a round are written side by side by helper threads, because the kernel merges the device flushes of
+//! writes that are under way together. A few I/O threads write segments and share syncs per segment. One keeper thread makes files ahead, punches and
 //! compacts. Queues are bounded by bytes: room is reserved before anything is queued.
 
 use super::log::{Append, Completion, PutAppend};
@@ -15,7 +16,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -28,6 +29,8 @@ const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How a [`Flusher`] works.
 #[derive(Clone, Copy, Debug)]
 pub struct FlusherOptions {
+    /// Groups of a round that are written side by side; 1 writes them one after another.
+    pub log_threads: usize,
     /// Threads that write segments.
     pub io_threads: usize,
     /// Bytes that may wait to be written, over all stores; puts wait beyond it. At least 8 MiB are used.
@@ -36,7 +39,7 @@ pub struct FlusherOptions {
 
 impl Default for FlusherOptions {
     fn default() -> Self {
-        Self { io_threads: 3, queue_bytes_max: 64 << 20 }
+        Self { log_threads: 6, io_threads: 3, queue_bytes_max: 64 << 20 }
     }
 }
 
@@ -76,6 +79,22 @@ struct LogItem {
     _activity: Activity,
 }
 
+/// A store's share of a round, for a helper.
+struct GroupJob {
+    store: Arc<StoreInner>,
+    appends: Vec<Append>,
+    done: mpsc::Sender<Vec<Completion>>,
+}
+
+impl GroupJob {
+    fn run(self) {
+        let mut completions = Vec::with_capacity(self.appends.len());
+        self.store.append(self.appends, &mut completions);
+        // The log thread waits for it, unless it panicked.
+        let _ = self.done.send(completions);
+    }
+}
+
 /// A queue and the condition that it is not empty.
 struct Queue<T> {
     items: Mutex<T>,
@@ -91,6 +110,8 @@ impl<T: Default> Default for Queue<T> {
 /// What the threads share with the stores.
 pub(crate) struct Queues {
     log: Queue<Vec<LogItem>>,
+    groups: Queue<VecDeque<GroupJob>>,
+    helpers: usize,
     io: Queue<VecDeque<IoJob>>,
     unsynced: Mutex<Vec<Unsynced>>,
     /// Whether a store asked to be kept.
@@ -158,7 +179,7 @@ impl Queues {
 
     fn run_round(&self, items: &mut Vec<LogItem>, completions: &mut Vec<Completion>) {
         self.stats.round(items.len());
-        let mut by_store: Vec<(Arc<StoreInner>, Vec<Append>)> = Vec::new();
+        let mut by_store: Vec<(Arc<StoreInner>, Vec<Append>)> = Vec::with_capacity(8);
         let mut activities = Vec::with_capacity(items.len());
         for LogItem { store, append, _activity } in items.drain(..) {
             activities.push(_activity);
@@ -167,10 +188,47 @@ impl Queues {
                 None => by_store.push((store, vec![append])),
             }
         }
-        for (store, appends) in by_store {
+        let (done, answers) = mpsc::channel();
+        let mut groups = by_store.into_iter();
+        let first = groups.next();
+        let jobs: Vec<_> =
+            groups.map(|(store, appends)| GroupJob { store, appends, done: done.clone() }).collect();
+        drop(done);
+        if !jobs.is_empty() {
+            let wanted = jobs.len().min(self.helpers);
+            self.groups.items.lock().extend(jobs);
+            for _ in 0..wanted {
+                self.groups.filled.notify_one();
+            }
+        }
+        if let Some((store, appends)) = first {
             store.append(appends, completions);
         }
+        // What no helper took yet, if there are any.
+        while let Some(job) = self.next_group() {
+            job.run();
+        }
+        // Ends when every job answered, or was dropped by a helper that panicked.
+        completions.extend(answers.into_iter().flatten());
         completions.drain(..).for_each(Completion::send);
+    }
+
+    fn next_group(&self) -> Option<GroupJob> {
+        self.groups.items.lock().pop_front()
+    }
+
+    fn run_helper(&self) {
+        loop {
+            let job = {
+                let mut jobs = self.groups.items.lock();
+                self.groups.filled.wait_while(&mut jobs, |jobs| jobs.is_empty() && !self.is_stopping());
+                jobs.pop_front()
+            };
+            match job {
+                Some(job) => job.run(),
+                None => return,
+            }
+        }
     }
 
     fn run_io(&self) {
@@ -279,6 +337,8 @@ impl Flusher {
         let budget_permits = options.queue_bytes_max.max(8 << 20).div_ceil(PERMIT_BYTES).min(1 << 24);
         let queues = Arc::new(Queues {
             log: Queue::default(),
+            groups: Queue::default(),
+            helpers: options.log_threads.saturating_sub(1),
             io: Queue::default(),
             unsynced: Mutex::default(),
             keep: Queue::default(),
@@ -291,6 +351,9 @@ impl Flusher {
         let flusher = Self { queues, threads: Mutex::default() };
         flusher.spawn("ashlar-log", Queues::run_log)?;
         flusher.spawn("ashlar-keep", Queues::run_keeper)?;
+        for _ in 1..options.log_threads {
+            flusher.spawn("ashlar-log-help", Queues::run_helper)?;
+        }
         for _ in 0..options.io_threads.max(1) {
             flusher.spawn("ashlar-io", Queues::run_io)?;
         }
@@ -323,6 +386,8 @@ impl Drop for Flusher {
         self.queues.io.filled.notify_all();
         drop(self.queues.log.items.lock());
         self.queues.log.filled.notify_all();
+        drop(self.queues.groups.items.lock());
+        self.queues.groups.filled.notify_all();
         drop(self.queues.keep.items.lock());
         self.queues.keep.filled.notify_all();
         for thread in self.threads.lock().drain(..) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -352,6 +353,49 @@ fn hostile_policies_are_refused_or_cheap() {
     }
     // 160 judgements and 8 readings; naive matching of one would take longer than the machine lives.
     assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
+}
+
+const EVERYTHING: &str = include_str!("../../../fuzz/seeds/policy/conditions.json");
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    /// A policy that uses everything, with pieces taken out, doubled and replaced: it is read or refused, and
+    /// judged without a panic. (Coverage-guided in `objects/fuzz`.)
+    #[test]
+    fn broken_policies_never_panic(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..12, prop::sample::select(vec![
+            "", "\"", "{", "}", "[", "]", ",", "*", "?", "${", "'", "Not", "IfExists", "ForAllValues:", "a", "1", "/",
+            "s3:", "\u{e9}", "null", "true", ":",
+        ])), 1..4),
+        key in "[a/x?]{1,9}",
+    ) {
+        let mut text: Vec<char> = EVERYTHING.trim_end().chars().collect();
+        for (at, taken, put) in edits {
+            let at = at.index(text.len());
+            let end = (at + taken).min(text.len());
+            text.splice(at..end, put.chars());
+        }
+        let Ok(policy) = parse(&text.into_iter().collect::<String>()) else { return Ok(()) };
+        let request = request();
+        let object = ObjectAccess { key: &key, owner: None, acl: None, tags: Some(&request.tags), version: None };
+        for action in [Action::GetObject, Action::ListBucket] {
+            let access = Access {
+                request: &request.context,
+                action,
+                bucket: None,
+                object: Some(object),
+                request_tags: Some(&request.request_tags),
+                now: UnixMillis(request.now),
+            };
+            let _ = (policy.judge(&Question::of(&access, BUCKET)), policy.is_public());
+        }
+    }
+}
+
+#[test]
+fn the_policy_that_uses_everything_is_read() {
+    parse(EVERYTHING).expect("the fuzzer begins with a policy");
 }
 
 #[test]

@@ -1,5 +1,11 @@
 //! Redundancy comes back by itself: onto emptied nodes, onto substitutes, and after failed repairs.
 
+use std::time::Duration;
+
+use ashlar_metadata::namespace::blobs::DeadRow;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::world::{World, random_bytes, seeded, some_bytes};
 
 #[tokio::test]
@@ -93,4 +99,31 @@ async fn what_cannot_be_repaired_now_is_repaired_later() {
     world.data.sweep_once().await.unwrap();
     assert_eq!(world.data.repair_once().await.unwrap(), 1);
     world.assert_reads(blob, &bytes).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn redundancy_comes_back_without_being_asked_for() {
+    let mut rng = seeded();
+    let world = World::new(6).await;
+    let bytes = random_bytes(&mut rng, 6 << 20);
+    let blob = world.put(&bytes).await;
+    let (group, stop) = (TaskTracker::new(), CancellationToken::new());
+    world.data.spawn_background(&group, stop.clone());
+    let whole = world.shards();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.data.stats().redundancy_full);
+    // Found by a read and by the sweep that this brings about, and repaired.
+    let (node, _) = whole.iter().find(|(_, shard)| shard.shard.0 == 0).unwrap();
+    world.node(*node).wipe();
+    world.assert_reads(blob, &bytes).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.data.stats().redundancy_full, "{:?}", world.data.stats());
+    assert_eq!(world.shards(), whole);
+    // What dies goes without being asked for, too.
+    world.bury(DeadRow::Blob(blob)).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(world.shards().is_empty());
+    stop.cancel();
+    group.close();
+    group.wait().await;
 }
