@@ -1,37 +1,52 @@
-# Builds, tests and checks Ashlar. `make test` is what CI runs.
+# Builds, tests and checks Ashlar. `make test` is everything there is, and what CI runs.
 
 # Outside the checkout, so that every clone reuses what was built before.
-export CARGO_TARGET_DIR ?= $(HOME)/.cache/ashlar/target
-export CARGO_INCREMENTAL ?= 0
+ASHLAR_CACHE ?= $(HOME)/.cache/ashlar
+export ASHLAR_CACHE
+export CARGO_TARGET_DIR ?= $(ASHLAR_CACHE)/target
 ASHLAR_BIN := $(CARGO_TARGET_DIR)/debug/ashlar
 
-.PHONY: build release test lint fmt unit deny conformance crash
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY := $(ASHLAR_CACHE)/tools/bin/cargo-deny
 
-build: ## The binary as tests and the demo run it.
+.NOTPARALLEL:
+.PHONY: help build release test fmt lint unit deny advisories conformance crash bench
+
+help: ## What can be made.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+build: ## The binary as tests and the demo run it: quick to build, hot crates optimised.
 	cargo build --locked --package ashlar
 
 release: ## The binary as it is measured and deployed.
 	cargo build --locked --release --package ashlar
 
-test: lint unit conformance crash
+test: lint unit deny conformance crash ## Everything below; what CI runs.
 
-fmt:
+fmt: ## Formats the sources.
 	cargo fmt --all
 
-lint:
+lint: ## Format and clippy, warnings are errors.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-unit:
-	cargo test --locked --workspace
+unit: ## Unit, property, crash and whole-system tests of every crate.
+	cargo test --locked --workspace --no-fail-fast
 
-# Licences, sources and duplicates of dependencies; advisories need a database from the network.
-deny:
-	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	cargo deny check bans licenses sources
+deny: $(CARGO_DENY) ## Licences, sources and banned crates of all dependencies.
+	$(CARGO_DENY) --locked check bans licenses sources
 
-conformance: build
+advisories: $(CARGO_DENY) ## Known vulnerabilities; their database comes from the network.
+	$(CARGO_DENY) --locked check advisories
+
+$(CARGO_DENY):
+	cargo install --locked --debug --root $(ASHLAR_CACHE)/tools --version $(CARGO_DENY_VERSION) cargo-deny
+
+conformance: build ## Unchanged S3 clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
 
-crash: build
-	ops/crash/run --rounds 5 --bin $(ASHLAR_BIN)
+crash: build ## SIGKILL rounds and lost disks; `ROUNDS=50 make crash` for the long run.
+	ops/crash/run --rounds $(or $(ROUNDS),5) --bin $(ASHLAR_BIN)
+
+bench: release ## Speed beside peers on the same core; long. More: `ops/bench/run --help`.
+	ASHLAR_BIN=$(CARGO_TARGET_DIR)/release/ashlar ops/bench/run store
