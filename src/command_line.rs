@@ -24,8 +24,10 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run everything in one process on one data directory
+    #[command(args_override_self = true)]
     Up(ServerFlags),
     /// Run chosen roles
+    #[command(args_override_self = true)]
     Run {
         /// Roles, separated by commas
         #[arg(long, required = true, value_delimiter = ',', value_name = "ROLE,…")]

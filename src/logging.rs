@@ -9,9 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::configuration::{Log, LogFormat};
 
-/// What other crates say that we say better: s3s logs every refused request at `error`, hyper every
-/// connection that a client drops.
-const NOISE: [&str; 4] = ["s3s=off", "hyper=warn", "hyper_util=warn", "h2=warn"];
+/// What other crates say that we say better: s3s of every refused request, hyper of every connection that a
+/// client drops.
+const NOISE: [&str; 3] = [ashlar_s3_gateway::LOG_DIRECTIVE, "hyper=warn", "hyper_util=warn"];
 
 /// Starts logging as configured; answers what is wrong with the filter, if anything.
 pub(crate) fn start(log: &Log) -> Result<(), String> {

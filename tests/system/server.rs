@@ -41,7 +41,8 @@ impl Stand {
     pub(crate) fn up(&self, arguments: &[&str]) -> Command {
         let mut command = ashlar();
         command.arg("up").arg("--data-dir").arg(self.data());
-        command.args(["--s3-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"]).args(arguments);
+        command.args(arguments);
+        command.env("ASHLAR_S3_LISTEN", "127.0.0.1:0").env("ASHLAR_API_LISTEN", "127.0.0.1:0");
         // Small files, so that many servers start at once on a small disk.
         command.env("ASHLAR_STORAGE_LOG", "1MiB").env("ASHLAR_STORAGE_SEGMENT", "8MiB");
         command.env("ASHLAR_METADATA_SEGMENT", "1MiB");
