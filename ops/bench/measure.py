@@ -7,7 +7,6 @@ import json
 import os
 import statistics
 import subprocess
-import time
 
 from stand import places, sigv4
 
@@ -32,16 +31,16 @@ def load(server, options, command="run", pinned=True, **arguments) -> dict:
 def measured(server, options, **arguments) -> dict:
     """Loader's figures, with `disk_mb_s`, `cpu_s_per_gib`, `cpu_us_per_op` and `rss_mib` of the server."""
     os.sync()
-    before, begun = server.usage(), time.monotonic()
+    before = server.usage()
     # A large object takes seconds: what is under way when the clock starts would not be counted.
     warm = 0 if arguments.get("size", 0) >= 1 << 20 else 1
     result = load(server, options, seconds=options.seconds, warm=warm, **arguments)
-    seconds, after = time.monotonic() - begun, server.usage()
+    after = server.usage()
     if result["errors"]:
         raise RuntimeError(f"{server.name} {arguments}: {result['errors']} errors, such as {result['first_errors'][0]}")
     moved = result["total_operations"] * result["size"]
     cpu = after["cpu_s"] - before["cpu_s"]
-    result["disk_mb_s"] = (after["written"] - before["written"]) / seconds / 1e6
+    result["disk_mb_s"] = (after["written"] - before["written"]) / (result["seconds"] + warm) / 1e6
     result["cpu_s_per_gib"] = cpu / (moved / 2**30) if moved else 0
     result["cpu_us_per_op"] = cpu / max(result["total_operations"], 1) * 1e6
     result["rss_mib"] = after["rss_peak"] / 2**20
