@@ -42,7 +42,7 @@ pub struct Limits {
     pub connections_max: usize,
     /// Requests being served; further ones are answered 503 SlowDown with `Retry-After`.
     pub in_flight_max: usize,
-    /// Read buffer of one connection in bytes, at most; it starts small. At least 8 KiB.
+    /// Read buffer and unsent answer of one connection in bytes, at most each; both start small. At least 8 KiB.
     pub connection_buffer_bytes: usize,
     /// Names and values of all headers of a request, in bytes.
     pub header_bytes_max: usize,
@@ -75,7 +75,7 @@ impl Default for Limits {
         Self {
             connections_max: 20_000,
             in_flight_max: 16_384,
-            connection_buffer_bytes: 128 << 10,
+            connection_buffer_bytes: 64 << 10,
             header_bytes_max: 32 << 10,
             uri_bytes_max: 16 << 10,
             header_timeout: Duration::from_secs(30),

@@ -52,6 +52,7 @@ pub(crate) fn guard(document: &[u8], depth_max: usize) -> Result<(), Failure> {
             format!("The XML you provided was not well-formed or did not validate: {why}."),
         )
     };
+    let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     let mut reader = Reader::from_reader(document);
     let mut depth = 0_usize;
     let mut elements = 0_usize;
@@ -70,6 +71,9 @@ pub(crate) fn guard(document: &[u8], depth_max: usize) -> Result<(), Failure> {
             Event::Eof if depth > 0 => return Err(malformed("it ends early")),
             Event::Eof if elements == 0 => return Err(malformed("it has no element")),
             Event::Eof => return Ok(()),
+            Event::Text(text) if depth == 0 && !text.trim_ascii().is_empty() => {
+                return Err(malformed("text stands outside its element"));
+            }
             Event::Text(_)
             | Event::CData(_)
             | Event::Comment(_)
@@ -98,12 +102,18 @@ mod tests {
     }
 
     #[test]
+    fn guard_lets_control_characters_through_as_text() {
+        // Clients write them raw when they delete keys that have some, and must be able to.
+        guard(b"\xef\xbb\xbf<Delete><Object><Key>\x01</Key></Object></Delete>\n", 8).expect("a key");
+    }
+
+    #[test]
     fn guard_stops_bombs() {
         let bomb = b"<!DOCTYPE x [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><x>&b;</x>";
         assert_eq!(guard(bomb, 8).expect_err("DTD").code(), "MalformedXML");
         let deep = "<a>".repeat(9);
         assert_eq!(guard(deep.as_bytes(), 8).expect_err("depth").code(), "MalformedXML");
-        for broken in ["", "plain", "<a>", "<a></b>", "<a", "</a>"] {
+        for broken in ["", "plain", "x<a/>", "<a/>x", "\0<a/>", "<a>", "<a></b>", "<a", "</a>"] {
             assert_eq!(guard(broken.as_bytes(), 8).expect_err(broken).code(), "MalformedXML");
         }
     }

@@ -4,7 +4,7 @@
 
 use ashlar_objects::requests::{PutObject, UploadId, UploadName};
 use ashlar_objects::types::{PART_NUMBER_MAX, PUT_BYTES_MAX};
-use http::header::ETAG;
+use http::header::{CONTENT_LENGTH, ETAG, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 
 use crate::call::Call;
@@ -35,6 +35,12 @@ pub(crate) fn part_number(text: &str) -> Result<u32, Failure> {
 
 /// The body for `objects`; one that declares too much is refused before it is asked for.
 fn payload(body: Unread, headers: &HeaderMap) -> Result<ashlar_objects::requests::Payload, Failure> {
+    if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+        return Err(Failure::new(
+            Code::MissingContentLength,
+            "You must provide the Content-Length HTTP header.",
+        ));
+    }
     let payload = body.into_payload(headers)?;
     if let Some(length) = payload.length.filter(|length| *length > PUT_BYTES_MAX) {
         return Err(ashlar_objects::error::Error::TooLarge { length, limit: PUT_BYTES_MAX }.into());

@@ -60,6 +60,8 @@ async fn unsigned_without_length() {
         world.send(Who::Main, streamed(&path, b"other", trailer)).await.fails(400, code);
     }
     assert_eq!(world.get(Who::Main, &path).await.body, b"123456789");
+    let endless = Request::new("PUT", &path).payload(UNSIGNED).without_length();
+    world.send(Who::Main, endless).await.fails(411, "MissingContentLength");
     let announced = Request::new("PUT", &path).body(b"x").header("x-amz-trailer", "x-amz-checksum-crc32");
     world.send(Who::Main, announced).await.fails(400, "InvalidRequest");
 }
