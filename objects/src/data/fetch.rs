@@ -337,10 +337,10 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// The footer as a commitment, with the tables that this read needs checked.
+    /// The footer as a commitment, every table checked: one that is damaged anywhere is not kept, or it
+    /// would make sound shards of other nodes look bad when their tables are needed.
     fn check_footer(&self, footer: Bytes) -> Option<ChunkCommitment> {
-        let needed: Vec<ShardIndex> = self.needs.iter().map(|need| need.shard).collect();
-        UncheckedCommitment::decode_bytes(footer).ok()?.check_shards(&self.root, &needed).ok()
+        UncheckedCommitment::decode_bytes(footer).ok()?.check(&self.root).ok()
     }
 
     fn check_parked(&mut self) {
