@@ -230,7 +230,7 @@ pub(crate) fn object_acl(
 ) -> Result<(String, Option<String>), Error> {
     let owner = owner_of_new_object(&cx.principal, request, &bucket.facts()).to_owned();
     let acl = Acl::of_new_object(request, &owner, &bucket.facts())?;
-    let stored = (!acl.is_private()).then(|| serde_json::to_string(&acl)).transpose();
+    let stored = (acl != Acl::private(&owner)).then(|| serde_json::to_string(&acl)).transpose();
     Ok((owner, stored.map_err(|e| Error::internal("writing an ACL", e))?))
 }
 

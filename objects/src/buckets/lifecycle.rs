@@ -70,6 +70,10 @@ impl Store {
                 documents_generation: 0,
             };
             let mut transaction = Transaction::default();
+            // A user who is being removed makes no bucket that nobody would own.
+            if let Some(check) = self.users().check_may_own(&*snapshot, &cx.principal).await? {
+                transaction.check(check);
+            }
             transaction.check_absent(key.clone());
             match &counter {
                 Some(counter) => transaction.check_at(buckets::last_id_key(), counter.version),
