@@ -76,7 +76,7 @@ pub(crate) async fn post<S: Secrets>(
     };
     let (principal, policy) = check(authenticator, &form, bucket.as_str()).await?;
     let headers = as_headers(&form)?;
-    unsupported::refuse(&headers)?;
+    unsupported::refuse(&http::Method::POST, &headers)?;
     let key = form.get("key").ok_or_else(|| {
         Failure::argument("key", "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.")
     })?;

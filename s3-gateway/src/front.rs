@@ -219,7 +219,7 @@ impl Front {
         if operation.by() == By::Nobody {
             return Err(Failure::not_implemented(operation.name()));
         }
-        unsupported::refuse(&parts.headers)?;
+        unsupported::refuse(&parts.method, &parts.headers)?;
         self.check_owners(&target, &parts.headers, request_id).await?;
         let call = Call {
             cx: self.context(verified.principal, &parts.headers, &query, peer, request_id),

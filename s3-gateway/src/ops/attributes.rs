@@ -100,8 +100,7 @@ fn parts(out: &mut String, head: &ObjectHead, after: u32, most: usize) {
     element(out, "NextPartNumberMarker", &last.to_string());
     element(out, "MaxParts", &most.to_string());
     element(out, "IsTruncated", if truncated { "true" } else { "false" });
-    // S3 lists the parts of objects with checksums only; their number it always tells.
-    for part in page.iter().filter(|_| head.checksum.is_some()) {
+    for part in &page {
         out.push_str("<Part>");
         if let Some(checksum) = &part.checksum {
             checksum_element(out, checksum);

@@ -129,13 +129,13 @@ async fn what_is_not_implemented_is_not_done() {
     ] {
         world.send(Who::Main, Request::new(method, &path).body(b"<x/>")).await.fails(501, "NotImplemented");
     }
-    for header in [
-        "x-amz-server-side-encryption",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-object-lock-mode",
-        "x-amz-write-offset-bytes",
+    for (header, value) in [
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        ("x-amz-write-offset-bytes", "5"),
     ] {
-        let put = Request::new("PUT", &object).body(b"x").header(header, "AES256");
+        let put = Request::new("PUT", &object).body(b"x").header(header, value);
         world.send(Who::Main, put).await.fails(501, "NotImplemented");
     }
     world.get(Who::Main, &object).await.fails(404, "NoSuchKey");
