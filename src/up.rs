@@ -77,7 +77,8 @@ fn take(loaded: &mut Loaded) -> anyhow::Result<Vec<DirectoryLock>> {
     let mut locks = vec![DirectoryLock::take(&loaded.tree.data_dir)?];
     let mut tree = loaded.tree.clone();
     // What is shown later must make sense in another working directory.
-    tree.data_dir = std::fs::canonicalize(&tree.data_dir).context("finding the data directory's full path")?;
+    tree.data_dir =
+        std::fs::canonicalize(&tree.data_dir).context("finding the data directory's full path")?;
     Layout::recall(&mut tree, |key| loaded.source(key).is_some())?;
     tree.check()?;
     for disk in &tree.disks {
