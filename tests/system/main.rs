@@ -4,7 +4,6 @@
 //! the API and S3; nothing of what is inside.
 
 #![allow(clippy::unwrap_used, reason = "a failing test may panic")]
-#![allow(clippy::unwrap_used, reason = "a failing test may panic")]
 
 mod commands;
 mod configuration;
