@@ -31,7 +31,7 @@ impl Bench {
         let cx = request_of("root", true);
         let store = runtime.block_on(async {
             let store = TestStore::new().await;
-            let request = CreateBucket { bucket: bucket.clone(), ..CreateBucket::default() };
+            let request = CreateBucket { bucket: bucket.clone(), acl: None, ownership: None, location: None };
             store.store.create_bucket(&cx, request).await.unwrap();
             store
         });
