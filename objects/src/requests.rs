@@ -214,7 +214,8 @@ pub struct ObjectRead {
     pub length: u64,
     /// Whether the answer is partial (206).
     pub partial: bool,
-    /// The bytes. Dropping it releases every resource at once.
+    /// The bytes. Dropping it releases every resource at once. Who holds on to pieces may get no more of
+    /// them while memory is short: they count until they are dropped.
     pub body: Pin<Box<dyn Stream<Item = Result<Bytes, crate::Error>> + Send>>,
 }
 
