@@ -66,6 +66,8 @@ pub enum Error {
     MalformedPolicy { reason: String },
     #[error("the ACL is not supported: the bucket's object ownership is BucketOwnerEnforced")]
     AclNotSupported,
+    #[error("the bucket's ACL grants something to others; BucketOwnerEnforced would take it away")]
+    AclAgainstOwnership,
     #[error("the request's metadata is over {limit} bytes")]
     MetadataTooLarge { limit: usize },
     #[error("the version is locked: a retention period or a legal hold keeps it")]

@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod locks;
+mod ownership;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;

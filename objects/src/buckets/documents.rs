@@ -330,14 +330,23 @@ impl Store {
         self.delete_document(cx, name, Action::PutBucketPublicAccessBlock, document).await
     }
 
-    /// Sets the bucket's object ownership.
+    /// Sets the bucket's object ownership. ACLs are not switched off while the bucket's own lets others in:
+    /// that would take it from them unasked.
     pub async fn put_ownership_controls(
         &self,
         cx: &RequestContext,
         name: &BucketName,
         ownership: ObjectOwnership,
     ) -> Result<(), Error> {
-        self.put_document(cx, name, Action::PutBucketOwnershipControls, Document::Ownership, &ownership).await
+        let text =
+            serde_json::to_vec(&ownership).map_err(|e| Error::internal("writing a bucket's document", e))?;
+        self.change(cx, name, Action::PutBucketOwnershipControls, |bucket| {
+            if !ownership.acls_count() && bucket.acl.as_ref().is_some_and(|acl| !acl.is_private()) {
+                return Err(Error::AclAgainstOwnership);
+            }
+            Ok(Change::Put(Document::Ownership, &text))
+        })
+        .await
     }
 
     /// The bucket's object ownership.

@@ -10,7 +10,7 @@ use crate::Store;
 use crate::types::UnixMillis;
 
 /// Passes in a lifecycle day.
-const PASSES_A_DAY: u32 = 24;
+const PASSES_A_DAY: u32 = 4;
 /// Shortest time between the ends and beginnings of passes.
 const PASS_INTERVAL_MIN: Duration = Duration::from_secs(1);
 
