@@ -46,6 +46,7 @@ impl Store {
             let source = self.open_source(cx, request).await?;
             let (snapshot, bucket) = self.bucket_for_write(&request.bucket).await?;
             self.authorize_write(cx, Action::PutObject, &bucket, &request.key, request.tags.as_ref())?;
+            self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
             let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
             let destination = Destination {
                 bucket: request.bucket.clone(),
@@ -53,6 +54,7 @@ impl Store {
                 key: request.key.clone(),
                 owner,
                 conditions: request.conditions.clone(),
+                lock: request.lock,
             };
             let object = ObjectRow {
                 attributes: request.attributes.clone().unwrap_or_else(|| source.object.attributes.clone()),

@@ -6,6 +6,7 @@
 use ashlar_chunker::{BlobRoot, ContentRoot, Digest, ObjectRoot};
 use ashlar_metadata::namespace::blobs;
 use ashlar_metadata::namespace::buckets::BucketId;
+use ashlar_metadata::namespace::locks::Lock;
 use ashlar_metadata::namespace::manifests::{
     self, ManifestId, ManifestRow, ManifestState, PARTS_PER_PAGE, PartRef, PartsPage,
 };
@@ -17,6 +18,8 @@ use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::Bucket;
 use crate::data::StoredBlob;
 use crate::error::Error;
+use crate::lifecycle::{Expiry, Subject, expiry};
+use crate::object_lock::of_new_version;
 use crate::payload::Received;
 use crate::requests::{PutObject, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
@@ -32,6 +35,8 @@ pub(crate) struct Destination {
     pub(crate) key: ObjectKey,
     pub(crate) owner: String,
     pub(crate) conditions: Conditions,
+    /// The lock as asked; the bucket's default is added in the commit.
+    pub(crate) lock: Lock,
 }
 
 /// Splits parts into a manifest's own page and further ones.
@@ -119,6 +124,7 @@ impl Store {
         check_tags(&request.tags, OBJECT_TAGS_MAX)?;
         let (snapshot, bucket) = self.bucket_for_write(&request.bucket).await?;
         self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+        self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
         let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
         KeyState::read(&*snapshot, &bucket, &request.key)
             .await?
@@ -131,6 +137,7 @@ impl Store {
             key: request.key,
             owner,
             conditions: request.conditions,
+            lock: request.lock,
         };
         drop(bucket);
         let received = self.receive(request.payload, PUT_BYTES_MAX).await?;
@@ -194,12 +201,16 @@ impl Store {
         state.check_write(&*snapshot, &destination.conditions).await?;
         bucket.check(&mut transaction);
         let modified = self.inner.clock.now();
-        let new = NewVersion { owner: destination.owner.clone(), modified, object: Some(object.clone()) };
+        let lock = of_new_version(destination.lock, bucket.object_lock.as_ref(), modified);
+        let new =
+            NewVersion { owner: destination.owner.clone(), modified, object: Some(object.clone()), lock };
         let planned = state.plan_new(&mut transaction, &*snapshot, new).await?;
         drop(snapshot);
         record(&mut transaction, bucket.shown(planned.id), modified);
         let position = transaction.commit(&self.inner.kv).await?;
-        Ok(position.map(|position| written(object, bucket.shown(planned.id), modified, position.0)))
+        let expiration = expiration(&bucket, &destination.key, object, modified);
+        let version = bucket.shown(planned.id);
+        Ok(position.map(|position| written(object, version, modified, expiration, position.0)))
     }
 }
 
@@ -208,6 +219,7 @@ pub(crate) fn written(
     object: &ObjectRow,
     version: Option<VersionId>,
     modified: UnixMillis,
+    expiration: Option<Expiry>,
     position: u64,
 ) -> Written {
     Written {
@@ -218,8 +230,20 @@ pub(crate) fn written(
         modified,
         object_root: ObjectRoot(Digest(object.object_root)),
         content_root: ContentRoot(Digest(object.content_root)),
+        expiration,
         position,
     }
+}
+
+/// When an object that becomes current now expires by the bucket's rules.
+pub(crate) fn expiration(
+    bucket: &Bucket,
+    key: &ObjectKey,
+    object: &ObjectRow,
+    modified: UnixMillis,
+) -> Option<Expiry> {
+    let subject = Subject { key: key.as_str(), object: Some((object.length, &object.tags)) };
+    expiry(bucket.lifecycle.as_deref()?, &subject, modified)
 }
 
 /// Who owns a new object, and its ACL as stored.

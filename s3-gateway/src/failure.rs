@@ -46,6 +46,7 @@ codes! {
     InternalError = 500,
     InvalidAccessKeyId = 403,
     InvalidArgument = 400,
+    InvalidBucketAclWithObjectOwnership = 400,
     InvalidBucketName = 400,
     InvalidBucketState = 409,
     InvalidDigest = 400,
@@ -54,6 +55,7 @@ codes! {
     InvalidPolicyDocument = 400,
     InvalidRange = 416,
     InvalidRequest = 400,
+    InvalidRetentionPeriod = 400,
     InvalidStorageClass = 400,
     InvalidTag = 400,
     InvalidToken = 400,
@@ -74,6 +76,7 @@ codes! {
     NoSuchCORSConfiguration = 404,
     NoSuchKey = 404,
     NoSuchLifecycleConfiguration = 404,
+    NoSuchObjectLockConfiguration = 404,
     NoSuchPublicAccessBlockConfiguration = 404,
     NoSuchTagSet = 404,
     NoSuchUpload = 404,
@@ -152,6 +155,16 @@ impl Failure {
     /// 400 InvalidArgument about a named argument.
     pub(crate) fn argument(name: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidArgument, reason).element("ArgumentName", name)
+    }
+
+    /// 400 MalformedXML: the document reads as XML and is not what the operation takes.
+    pub(crate) fn malformed_xml(why: impl std::fmt::Display) -> Self {
+        Self::new(
+            Code::MalformedXML,
+            format!(
+                "The XML you provided was not well-formed or did not validate against our published schema: {why}."
+            ),
+        )
     }
 
     /// Adds a header to the answer.
@@ -320,12 +333,21 @@ impl From<Error> for Failure {
             Error::AclNotSupported => {
                 Self::new(Code::AccessControlListNotSupported, "The bucket does not allow ACLs")
             }
+            Error::AclAgainstOwnership => Self::new(
+                Code::InvalidBucketAclWithObjectOwnership,
+                "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+            ),
             Error::MetadataTooLarge { limit } => Self::new(
                 Code::MetadataTooLarge,
                 "Your metadata headers exceed the maximum allowed metadata size",
             )
             .element("MaxSizeAllowed", limit.to_string()),
             Error::InvalidBucketState { reason } => Self::new(Code::InvalidBucketState, reason),
+            Error::ObjectLocked => {
+                Self::new(Code::AccessDenied, "Access Denied because object protected by object lock.")
+            }
+            Error::InvalidRetentionPeriod { reason } => Self::new(Code::InvalidRetentionPeriod, reason),
+            Error::MalformedConfiguration { reason } => Self::malformed_xml(reason),
             Error::CopyToItself => Self::new(
                 Code::InvalidRequest,
                 "This copy request is illegal because it is trying to copy an object to itself without changing \
@@ -440,6 +462,14 @@ fn no_configuration(what: Configuration) -> Failure {
         Configuration::Encryption => (
             Code::ServerSideEncryptionConfigurationNotFoundError,
             "The server side encryption configuration was not found",
+        ),
+        Configuration::ObjectLock => (
+            Code::ObjectLockConfigurationNotFoundError,
+            "Object Lock configuration does not exist for this bucket",
+        ),
+        Configuration::Lock => (
+            Code::NoSuchObjectLockConfiguration,
+            "The specified object does not have a ObjectLock configuration",
         ),
         Configuration::Website => {
             (Code::NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration")

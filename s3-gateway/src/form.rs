@@ -22,7 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::auth::{Authenticator, Secrets};
 use crate::call::Call;
 use crate::failure::{Code, Failure};
-use crate::headers::{acl, attributes, checksums, tags, text, time, unsupported};
+use crate::headers::{acl, attributes, checksums, lifecycle, lock, tags, text, time, unsupported};
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
 use crate::ops::{Operations, written_version};
@@ -102,6 +102,7 @@ pub(crate) async fn post<S: Secrets>(
         tags: tagging(&form)?,
         acl: acl::of_headers(&headers)?,
         conditions: Default::default(),
+        lock: lock::of_write(&headers)?,
         payload: Payload {
             stream: Box::pin(file),
             length: None,
@@ -124,6 +125,9 @@ pub(crate) async fn post<S: Secrets>(
     }
     if let Some(checksum) = &written.checksum {
         checksums::put(&mut answer, checksum);
+    }
+    if let Some(expiry) = &written.expiration {
+        answer.insert("x-amz-expiration", ascii(lifecycle::expiration(expiry)));
     }
     put_roots(&mut answer, &written.object_root, &written.content_root);
     let host =

@@ -7,6 +7,8 @@ pub(crate) mod acl;
 pub(crate) mod attributes;
 pub(crate) mod checksums;
 pub(crate) mod conditions;
+pub(crate) mod lifecycle;
+pub(crate) mod lock;
 pub(crate) mod range;
 pub(crate) mod rfc2047;
 pub(crate) mod tags;

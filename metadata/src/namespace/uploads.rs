@@ -6,13 +6,14 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::NamespaceRow;
 use super::blobs::BlobId;
 use super::buckets::BucketId;
 use super::keys::{KeyReader, KeyWriter, Tag};
+use super::locks::{self, Lock};
 use super::types::{
     Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, Tags, UnixMillis, VersionId,
 };
+use super::{NamespaceRow, RowError};
 
 /// One upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +30,22 @@ pub struct UploadRow {
     pub acl: Option<String>,
     /// Checksum that every part carries.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Lock of the object to be, as asked; stored behind the row, see [`locks`].
+    #[serde(skip)]
+    pub lock: Lock,
 }
 
 impl NamespaceRow for UploadRow {
     const KIND: &'static str = "upload";
+
+    fn encode(&self) -> Bytes {
+        locks::encode(self, &self.lock)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        let (row, lock) = locks::decode::<Self>(Self::KIND, bytes)?;
+        Ok(Self { lock, ..row })
+    }
 }
 
 /// Key of an upload.

@@ -84,6 +84,7 @@ impl Store {
                 key: name.key.clone(),
                 owner: upload.row.owner,
                 conditions: request.conditions.clone(),
+                lock: upload.row.lock,
             };
             let written = self.commit_completed(transaction, &destination, &object, name, completed).await?;
             if let Some(written) = written {
@@ -117,6 +118,7 @@ impl Store {
             modified: row.completed,
             object_root: ObjectRoot(Digest(row.object_root)),
             content_root: ContentRoot(Digest(row.content_root)),
+            expiration: None,
             position: found.version.0,
         })
     }

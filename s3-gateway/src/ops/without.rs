@@ -1,6 +1,6 @@
 //! Configurations that no bucket of Ashlar has: reading one tells so, in S3's words, and taking away what
 //! is not there succeeds, as it does at S3. Setting one is 501, except setting it to
-//! what it is; object lock S3 itself refuses on buckets that were made without it.
+//! what it is.
 //!
 //! Invariant: the bucket exists and the caller may see it before anything is said.
 
@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
-use crate::ops::{Answer, Operations, bucket, object};
+use crate::ops::{Answer, Operations, bucket};
 
 macro_rules! absent {
     ($($name:ident($input:ident) -> $output:ident, $code:ident, $message:literal;)*) => {
@@ -22,8 +22,6 @@ macro_rules! absent {
 
 absent! {
     encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
-    lifecycle(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput, NoSuchLifecycleConfiguration, "The lifecycle configuration does not exist";
-    lock(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput, ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket";
     replication(GetBucketReplicationInput) -> GetBucketReplicationOutput, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
     website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
 }
@@ -39,7 +37,6 @@ macro_rules! nothing_to_delete {
 
 nothing_to_delete! {
     delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput;
-    delete_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
     delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput;
     delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
 }
@@ -67,23 +64,6 @@ pub(super) async fn request_payment(
     ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
     let payer = Some(Payer::from_static(Payer::BUCKET_OWNER));
     Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
-}
-
-macro_rules! no_lock {
-    ($($name:ident($input:ident) -> $output:ident;)*) => {
-        $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            let name = object(&request.input.bucket, &request.input.key, None)?;
-            ops.store.head_bucket(cx, &name.bucket).await?;
-            Err(Failure::new(Code::InvalidRequest, "Bucket is missing Object Lock Configuration"))
-        })*
-    };
-}
-
-no_lock! {
-    put_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
-    put_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
-    legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
-    retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
 }
 
 /// No logging is what every bucket has; asking for some is not implemented.
@@ -123,17 +103,4 @@ pub(super) async fn put_request_payment(
     }
     ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
     Ok(S3Response::new(PutBucketRequestPaymentOutput::default()))
-}
-
-/// S3 allows it only where a bucket was made with object lock, and making one so is 501 here.
-pub(super) async fn put_lock(
-    ops: &Operations,
-    cx: &Passage,
-    request: S3Request<PutObjectLockConfigurationInput>,
-) -> Answer<PutObjectLockConfigurationOutput> {
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
-    Err(Failure::new(
-        Code::InvalidBucketState,
-        "Object Lock configuration cannot be enabled on existing buckets",
-    ))
 }
