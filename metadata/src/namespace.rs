@@ -14,6 +14,7 @@ pub mod keys;
 pub mod manifests;
 pub mod outbox;
 pub mod publish;
+pub mod scrubs;
 pub mod sessions;
 pub mod types;
 pub mod uploads;
