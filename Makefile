@@ -45,7 +45,5 @@ $(CARGO_DENY):
 conformance: build ## Unchanged S3 clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
 
-# `--only disks` is left out while its case of corrupted nodes is open (docs/conformance.md, Known failures).
-crash: build
-	ops/crash/run --rounds 5 --only kill --bin $(ASHLAR_BIN)
-	ops/crash/run --only metadata --bin $(ASHLAR_BIN)
+crash: build ## SIGKILL while clients write, deleted and corrupted nodes, lost metadata.
+	ops/crash/run --rounds 5 --bin $(ASHLAR_BIN)

@@ -43,7 +43,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ashlar_chunker::RebuildPlans;
 use ashlar_metadata::OrderedKv;
@@ -89,7 +89,10 @@ struct Inner {
     sink: chunk_writer::ChunkSink,
     repair_pace: pace::Pace,
     scrub_pace: pace::Pace,
+    scrub_wishes: scrub::ScrubWishes,
     last_sweep: Mutex<Option<Instant>>,
+    /// What [`Inner::trouble`] said when the last whole sweep began.
+    last_sweep_trouble: AtomicU64,
     /// Nobody else reads this session's progress.
     sole_process: bool,
     copy: AtomicUsize,
@@ -146,6 +149,7 @@ impl DataPath {
         };
         let inner = Inner {
             readers: readers::Readers::new(Arc::clone(&kv)),
+            scrub_wishes: scrub::ScrubWishes::open(&*kv).await?,
             kv,
             session,
             md5_lanes: md5_lanes::Md5Lanes::new(cpu.clone()),
@@ -160,6 +164,7 @@ impl DataPath {
             repair_pace: pace::Pace::new(config.repair_bytes_per_second),
             scrub_pace: pace::Pace::new(config.scrub_bytes_per_second),
             last_sweep: Mutex::new(None),
+            last_sweep_trouble: AtomicU64::new(0),
             sole_process,
             copy: AtomicUsize::new(0),
             config,
@@ -237,7 +242,22 @@ impl DataPath {
 
     /// Reads every shard and queues what is damaged for repair; answers how many it read.
     pub(crate) async fn scrub_once(&self) -> Result<u64, Error> {
-        self.inner.scrub().await
+        self.inner.scrub_all().await
+    }
+
+    /// Has everything on a node read before long, because damage was found there.
+    pub(crate) fn scrub_node(&self, node: u16) {
+        self.inner.scrub_wishes.wish(node);
+    }
+
+    /// Writes down on which nodes damage was found.
+    pub(crate) async fn keep_scrub_wishes_once(&self) -> Result<(), Error> {
+        self.inner.keep_scrub_wishes().await
+    }
+
+    /// Reads every shard of the nodes on which damage was found.
+    pub(crate) async fn scrub_wished_once(&self) -> Result<(), Error> {
+        self.inner.scrub_wished().await
     }
 
     /// This session's number.

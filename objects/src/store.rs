@@ -74,6 +74,11 @@ impl Store {
         self.inner.data.stats()
     }
 
+    /// Has everything on a storage node read before long, because damage was found there.
+    pub fn scrub_node(&self, node: u16) {
+        self.inner.data.scrub_node(node);
+    }
+
     /// Runs repair, scrub, GC, lifecycle rules and expiry until `stop`. Tasks belong to the store's group.
     pub fn start_background(&self, stop: &CancellationToken) {
         self.inner.data.spawn_background(&self.inner.tasks, stop.clone());

@@ -213,7 +213,8 @@ impl Front {
                 headers: parts.headers,
                 body: unread(PayloadMode::Plain),
             };
-            return crate::form::post(&self.ops, &self.authenticator, call, self.limits.form_bytes_max).await;
+            let post = crate::form::post(&self.ops, &self.authenticator, call, self.limits.form_bytes_max);
+            return Box::pin(post).await;
         }
         let verified = self.authenticator.verify(&parts, &query, time::now()).await?;
         if operation.by() == By::Nobody {
@@ -231,6 +232,8 @@ impl Front {
             headers: parts.headers,
             body: unread(verified.payload),
         };
+        // A slice of the connection's buffer, which a slow body would keep.
+        drop(parts.uri);
         match operation {
             Operation::GetObject => objects_read::get(&self.ops, &call).await,
             Operation::HeadObject => objects_read::head(&self.ops, &call).await,

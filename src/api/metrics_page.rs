@@ -116,6 +116,7 @@ fn data_figures(page: &mut Page, stats: &DataStats) {
             "Shards the last sweep could not restore.",
             stats.sweep_missing_shards,
         ),
+        ("ashlar_scrub_nodes", "Nodes to be scrubbed because damage was found there.", stats.scrub_nodes),
         ("ashlar_sweep_chunks", "Chunks the last sweep looked at.", stats.sweep_chunks),
         ("ashlar_gc_dead_rows", "Rows that wait for collection.", stats.gc_dead_rows),
         (

@@ -19,9 +19,10 @@ pub(super) async fn show(State(server): State<Arc<Server>>, _: Caller) -> Answer
     let mut notes = server.obstacles();
     let ready = notes.is_empty();
     if !data.redundancy_full {
-        notes.push(match data.sweeps_done {
-            0 => "the shards have not all been looked at since the start".to_owned(),
-            _ => "some shards are missing or misplaced and are being restored".to_owned(),
+        notes.push(match (data.sweeps_done, data.scrub_nodes) {
+            (0, _) => "the shards have not all been looked at since the start".to_owned(),
+            (_, 0) => "some shards are missing or misplaced and are being restored".to_owned(),
+            (_, nodes) => format!("damage was found on {nodes} nodes, which are being read for more of it"),
         });
     }
     if data.contradictions > 0 {

@@ -45,7 +45,9 @@ pub(crate) async fn open(
         clock: Clock::System,
         only_process: true,
     };
-    Store::open(parts).await.context("opening the store")
+    let store = Store::open(parts).await.context("opening the store")?;
+    nodes.damaged().for_each(|node| store.scrub_node(node));
+    Ok(store)
 }
 
 fn by_number(nodes: &StorageNodes) -> BTreeMap<u16, (Arc<dyn ShardService>, String)> {

@@ -56,6 +56,16 @@ pub(crate) struct TotalSpace {
 type Series = Vec<(String, u64)>;
 
 impl StorageNodes {
+    /// Numbers of the nodes whose files were not as they were left.
+    pub(crate) fn damaged(&self) -> impl Iterator<Item = u16> {
+        let is_damaged = |store: &Arc<Store>| {
+            let report = store.report();
+            !report.damaged.is_empty() || report.lost_shards > 0
+        };
+        let damaged = self.nodes.iter().filter(move |node| node.store.as_ref().is_some_and(is_damaged));
+        damaged.map(|node| node.place.number)
+    }
+
     /// Opens every node of a layout. Blocks: their logs are read.
     pub(crate) fn open(layout: &Layout, tree: &Configuration) -> anyhow::Result<Self> {
         let mut flushers: BTreeMap<u64, Arc<Flusher>> = BTreeMap::new();

@@ -78,6 +78,18 @@ impl MemoryNode {
         true
     }
 
+    /// Flips a bit of byte `byte` of a shard's footer; whether there was such a byte.
+    pub fn corrupt_footer(&self, id: ShardId, byte: usize) -> bool {
+        let mut state = self.state.lock();
+        let Some(shard) = state.shards.get_mut(&id).filter(|shard| byte < shard.footer.len()) else {
+            return false;
+        };
+        let mut footer = BytesMut::from(&shard.footer[..]);
+        footer[byte] ^= 1;
+        shard.footer = footer.freeze();
+        true
+    }
+
     /// Loses a shard; whether it was there.
     pub fn lose(&self, id: ShardId) -> bool {
         self.state.lock().shards.remove(&id).is_some()

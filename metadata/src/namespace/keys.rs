@@ -33,6 +33,7 @@ pub enum Tag {
     Staged = 0x15,
     PublishGroup = 0x16,
     LifecyclePass = 0x17,
+    Scrub = 0x18,
 }
 
 /// Builds one key.

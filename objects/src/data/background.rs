@@ -33,6 +33,13 @@ impl DataPath {
         self.repeat(group, &stop, config.sweep_interval_degraded, "sweeping", async |data| {
             if data.inner.is_sweep_due() { data.sweep_once().await.map(|_| ()) } else { Ok(()) }
         });
+        self.repeat(group, &stop, Duration::ZERO, "noting damage", async |data| {
+            data.inner.scrub_wishes.unkept.notified().await;
+            data.keep_scrub_wishes_once().await
+        });
+        self.repeat(group, &stop, config.probe_interval, "scrubbing after damage", async |data| {
+            data.scrub_wished_once().await
+        });
         self.repeat(group, &stop, config.scrub_interval, "scrubbing", async |data| {
             data.scrub_once().await.map(|_| ())
         });

@@ -214,7 +214,7 @@ impl ChunkSink {
             }
             let node = &plan.nodes[shard.position()];
             if let Ok(source) = self.rebuilding.read_shard(commitment, plan.chunk, shard, node).await {
-                sources.push(source);
+                sources.push(source.blocks);
             }
         }
         if sources.len() < usize::from(coding.k()) {

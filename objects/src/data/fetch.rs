@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::nodes::Node;
-use super::rebuild::rebuild_failed;
+use super::rebuild::{SourceFault, rebuild_failed};
 use crate::error::Error;
 
 /// Bytes of a rebuild that are computed where they are; more goes to the CPU pool.
@@ -60,6 +60,8 @@ struct Fetch<'a> {
     root: ChunkRoot,
     layout: ChunkLayout,
     nodes: Vec<Option<Arc<Node>>>,
+    /// Known to be missing or damaged, some of it perhaps elsewhere than where this reads: asked last.
+    known_bad: Vec<bool>,
     needs: Vec<ShardRange>,
     /// The run that covers every need: what rebuilding reads of each source.
     hull: Range<u32>,
@@ -113,18 +115,19 @@ impl<'a> Fetch<'a> {
             .iter()
             .map(|node| node.and_then(|node| data.sink.cluster.nodes.get(node)).cloned())
             .collect();
-        let is_bad = |shard: usize| {
-            let index = ShardIndex(u8::try_from(shard).expect("a chunk has at most 64 shards"));
-            nodes[shard].is_none() || data.repairs.is_known_bad(chunk.shard(index))
-        };
+        let known_bad: Vec<bool> = (0..=u8::MAX)
+            .zip(&nodes)
+            .map(|(shard, _)| data.repairs.is_known_bad(chunk.shard(ShardIndex(shard))))
+            .collect();
         let shards =
-            (0..nodes.len()).map(|shard| if is_bad(shard) { Shard::Bad } else { Shard::Unasked }).collect();
+            nodes.iter().map(|node| if node.is_some() { Shard::Unasked } else { Shard::Bad }).collect();
         let mut order: Vec<usize> = (0..nodes.len()).collect();
         if layout.coding().is_copies() {
             // Any copy will do: spread the load.
             order.rotate_left(data.next_copy(nodes.len()));
         }
-        order.sort_by_key(|shard| nodes[*shard].as_ref().is_some_and(|node| node.is_suspect()));
+        let is_suspect = |shard: usize| nodes[shard].as_ref().is_some_and(|node| node.is_suspect());
+        order.sort_by_key(|shard| (known_bad[*shard], is_suspect(*shard)));
         Self {
             data,
             chunk,
@@ -137,6 +140,7 @@ impl<'a> Fetch<'a> {
             parked: Vec::new(),
             checked: Vec::with_capacity(nodes.len()),
             nodes,
+            known_bad,
             commitment: data.commitments.get(chunk, &root),
             degraded: false,
         }
@@ -242,7 +246,9 @@ impl<'a> Fetch<'a> {
             let well = |need: &ShardRange| match &self.shards[need.shard.position()] {
                 Shard::Bad | Shard::Asked { slow: true, .. } => false,
                 Shard::Unasked => {
-                    !self.nodes[need.shard.position()].as_ref().is_some_and(|node| node.is_suspect())
+                    let shard = need.shard.position();
+                    let is_suspect = self.nodes[shard].as_ref().is_some_and(|node| node.is_suspect());
+                    !self.known_bad[shard] && !is_suspect
                 }
                 _ => true,
             };
@@ -310,7 +316,7 @@ impl<'a> Fetch<'a> {
                 if let Some(footer) = footer
                     && self.commitment.is_none()
                 {
-                    let Some(commitment) = self.check_footer(footer) else {
+                    let Some(commitment) = self.check_footer(&footer) else {
                         return self.at_fault(shard, &node, true);
                     };
                     self.data.commitments.put(self.chunk, commitment.clone());
@@ -338,9 +344,10 @@ impl<'a> Fetch<'a> {
     }
 
     /// The footer as a commitment, every table checked: one that is damaged anywhere is not kept, or it
-    /// would make sound shards of other nodes look bad when their tables are needed.
-    fn check_footer(&self, footer: Bytes) -> Option<ChunkCommitment> {
-        UncheckedCommitment::decode_bytes(footer).ok()?.check(&self.root).ok()
+    /// would make sound shards of other nodes look bad when their tables are needed. A copy, because what
+    /// is kept must not hold the whole read that it came with in memory.
+    fn check_footer(&self, footer: &[u8]) -> Option<ChunkCommitment> {
+        UncheckedCommitment::decode(footer).ok()?.check(&self.root).ok()
     }
 
     fn check_parked(&mut self) {
@@ -385,14 +392,8 @@ impl<'a> Fetch<'a> {
 
     /// A shard is not what its node should hold: goes on without it and has it repaired.
     fn at_fault(&mut self, shard: ShardIndex, node: &Node, corrupt: bool) {
-        let counters = &self.data.counters;
-        if corrupt {
-            counters.corrupt_shards.add(1)
-        } else {
-            counters.missing_shards.add(1)
-        }
-        tracing::warn!(shard = %self.chunk.shard(shard), node = node.id, corrupt, "a shard is missing or damaged");
-        self.data.repairs.report(self.chunk.shard(shard));
+        let fault = if corrupt { SourceFault::Corrupt } else { SourceFault::Missing };
+        self.data.found_at_fault(self.chunk.shard(shard), node, fault);
         self.shards[shard.position()] = Shard::Bad;
     }
 

@@ -182,7 +182,11 @@ impl Intake {
         let mut row = Filling::begin(&self.budget, shape, left).await?;
         loop {
             let room = row.step - row.buffer.len();
-            let piece = self.piece.split_to(room.min(self.piece.len()));
+            // An empty rest would keep the whole buffer alive that the piece was cut from.
+            let piece = match self.piece.len() <= room {
+                true => std::mem::take(&mut self.piece),
+                false => self.piece.split_to(room),
+            };
             row.buffer.extend_from_slice(&piece);
             let full = row.buffer.len() == shape.bytes;
             if row.buffer.len() == left || (self.declared.is_none() && full) {

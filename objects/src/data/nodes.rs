@@ -35,6 +35,8 @@ pub(crate) struct Node {
     probe: Mutex<Probe>,
     /// Failures of every kind since the start.
     pub(crate) failures_total: AtomicU64,
+    /// Times it became suspect.
+    doubts: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -55,6 +57,7 @@ impl Node {
             unwritable: AtomicBool::new(false),
             probe: Mutex::new(Probe { wait: PROBE_WAIT_MIN, due: None, suspect_since: None }),
             failures_total: AtomicU64::new(0),
+            doubts: AtomicU64::new(0),
         }
     }
 
@@ -91,6 +94,7 @@ impl Node {
     fn doubt(&self) {
         if !self.suspect.swap(true, Ordering::Relaxed) {
             tracing::warn!(node = self.id, "the node failed and is left out until it answers a probe");
+            self.doubts.fetch_add(1, Ordering::Relaxed);
             self.probe.lock().suspect_since.get_or_insert_with(Instant::now);
             self.schedule_probe();
         }
@@ -150,7 +154,9 @@ impl Node {
             tracing::info!(node = self.id, "the node answers again");
         }
         self.failures.store(0, Ordering::Relaxed);
-        self.suspect.store(suspect, Ordering::Relaxed);
+        if !self.suspect.swap(suspect, Ordering::Relaxed) && suspect {
+            self.doubts.fetch_add(1, Ordering::Relaxed);
+        }
         self.unwritable.store(unwritable, Ordering::Relaxed);
         let mut probe = self.probe.lock();
         if suspect || unwritable {
@@ -186,6 +192,11 @@ impl Nodes {
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.values()
+    }
+
+    /// Times that any node became suspect.
+    pub(crate) fn doubts(&self) -> u64 {
+        self.all().map(|node| node.doubts.load(Ordering::Relaxed)).sum()
     }
 
     /// Nodes that take writes.

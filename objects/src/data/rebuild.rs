@@ -23,6 +23,13 @@ pub(crate) struct Rebuilding {
     pub(crate) read_timeout: Duration,
 }
 
+/// A whole shard, checked.
+pub(crate) struct WholeShard {
+    pub(crate) blocks: CheckedBlocks,
+    /// Whether its footer is the encoded commitment, every byte of it.
+    pub(crate) has_footer: bool,
+}
+
 /// A whole shard was not had from its node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SourceFault {
@@ -35,19 +42,19 @@ pub(crate) enum SourceFault {
 }
 
 impl Rebuilding {
-    /// Reads a whole shard and checks it.
+    /// Reads a whole shard and its footer, and checks both.
     pub(crate) async fn read_shard(
         &self,
         commitment: &ChunkCommitment,
         chunk: ChunkId,
         shard: ShardIndex,
         node: &Node,
-    ) -> Result<CheckedBlocks, SourceFault> {
-        let read = node.service.read(chunk.shard(shard), BlockRange::ALL, Verify::Caller);
-        let bytes = match tokio::time::timeout(self.read_timeout, read).await {
+    ) -> Result<WholeShard, SourceFault> {
+        let read = node.service.read_with_footer(chunk.shard(shard), BlockRange::ALL, Verify::Caller);
+        let read = match tokio::time::timeout(self.read_timeout, read).await {
             Ok(Ok(read)) => {
                 node.succeeded();
-                read.bytes
+                read
             }
             Ok(Err(error)) => {
                 node.read_failed(&error);
@@ -65,10 +72,12 @@ impl Rebuilding {
         let whole = usize::try_from(commitment.layout().shard_bytes()).expect("u32 fits usize");
         let commitment = commitment.clone();
         let checked = self.cpu.run(move || {
-            if bytes.len() != whole {
+            if read.bytes.len() != whole {
                 return None;
             }
-            commitment.verify(shard, 0, bytes).ok()
+            let has_footer = read.footer == commitment.encode();
+            let blocks = commitment.verify(shard, 0, read.bytes).ok()?;
+            Some(WholeShard { blocks, has_footer })
         });
         checked.await.ok().flatten().ok_or(SourceFault::Corrupt)
     }

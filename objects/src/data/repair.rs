@@ -27,7 +27,7 @@ const ATTEMPTS_MAX: usize = 5;
 const READING: &str = "reading a chunk's row";
 
 /// A chunk's row as read.
-struct FoundChunk {
+pub(super) struct FoundChunk {
     key: Bytes,
     version: Position,
     page: Page,
@@ -40,7 +40,7 @@ enum Page {
 }
 
 impl FoundChunk {
-    fn chunk(&self) -> Option<&ChunkRef> {
+    pub(super) fn chunk(&self) -> Option<&ChunkRef> {
         match &self.page {
             Page::First(row) => row.chunks.get(self.within),
             Page::Further(page) => page.0.get(self.within),
@@ -64,17 +64,47 @@ impl FoundChunk {
     }
 }
 
+/// What is wrong with a shard that is stored again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Its bytes are not to be had.
+    Gone(SourceFault),
+    /// Its bytes are sound, its footer is not.
+    Footer,
+}
+
+/// A chunk's shards, as far as they were looked at.
+#[derive(Default)]
+struct Survey {
+    lost: Vec<(ShardIndex, Fault)>,
+    sources: Vec<CheckedBlocks>,
+    /// Whether every suspect could be judged.
+    is_whole: bool,
+}
+
+/// What a repair came to.
+#[derive(Clone, Copy)]
+struct Repaired {
+    /// Shards stored again.
+    shards: usize,
+    /// Whether nothing of what was suspected is left.
+    is_whole: bool,
+}
+
 impl Inner {
     /// Repairs everything that waits; answers how many shards were stored again.
     pub(super) async fn repair_queued(self: &Arc<Self>) -> Result<usize, Error> {
         let mut repaired = 0;
         while let Some((chunk, shards)) = self.repairs.take() {
-            let _done = Done(self, chunk);
+            let mut ending = Ending { data: self, chunk, repaired: false };
             match Box::pin(self.repair_chunk(chunk, &shards)).await {
-                Ok(shards) => repaired += shards,
+                Ok(done) => {
+                    ending.repaired = done.is_whole;
+                    repaired += done.shards;
+                }
                 Err(error) => {
                     self.counters.repair_failures.add(1);
-                    tracing::warn!(%chunk, %error, "a chunk could not be repaired; the next sweep reports it again");
+                    tracing::warn!(%chunk, %error, "a chunk could not be repaired; it is tried again with the next sweep");
                 }
             }
         }
@@ -82,24 +112,26 @@ impl Inner {
     }
 
     /// Repairs those of `suspects` that really are missing or damaged.
-    async fn repair_chunk(&self, chunk: ChunkId, suspects: &BTreeSet<ShardIndex>) -> Result<usize, Error> {
+    async fn repair_chunk(&self, chunk: ChunkId, suspects: &BTreeSet<ShardIndex>) -> Result<Repaired, Error> {
+        let nothing = Repaired { shards: 0, is_whole: true };
         for _ in 0..ATTEMPTS_MAX {
-            let Some(found) = self.find_chunk(chunk).await? else { return Ok(0) };
-            let Some(at) = found.chunk().cloned() else { return Ok(0) };
+            let Some(found) = self.find_chunk(chunk).await? else { return Ok(nothing) };
+            let Some(at) = found.chunk().cloned() else { return Ok(nothing) };
             let located = self.sink.cluster.locate(chunk, &at).await?;
             let commitment = self.commitment_of(chunk, &at, &located).await?;
             let layout = *commitment.layout();
             self.repair_pace
                 .spend(u64::from(layout.shard_bytes()) * u64::from(layout.coding().k() + 1))
                 .await;
-            let (lost, sources) = self.survey(chunk, &commitment, &located, suspects).await;
+            let Survey { lost, sources, is_whole } =
+                self.survey(chunk, &commitment, &located, suspects).await;
+            let done = Repaired { shards: lost.len(), is_whole };
             if lost.is_empty() {
-                return Ok(0);
+                return Ok(done);
             }
-            let wanted = lost.iter().map(|(shard, _)| *shard).collect();
-            let rebuilt = self.sink.rebuilding.rebuild(&commitment, chunk, sources, wanted).await?;
+            let stored_anew = self.restored(chunk, &commitment, &lost, sources).await?;
             let mut holders: Vec<Option<u16>> = located.clone();
-            for ((shard, fault), blocks) in lost.iter().zip(rebuilt) {
+            for ((shard, fault), blocks) in lost.iter().zip(stored_anew) {
                 let cells = vec![blocks.bytes().clone()];
                 let put = ShardPut { id: chunk.shard(*shard), cells, footer: commitment.encode() };
                 self.store_again(chunk, *shard, *fault, put, &mut holders).await?;
@@ -107,11 +139,11 @@ impl Inner {
                 self.counters.repaired_bytes.add(u64::from(layout.shard_bytes()));
             }
             if holders == located {
-                return Ok(lost.len());
+                return Ok(done);
             }
             let moved = self.with_holders(chunk, at, &holders).await?;
             match self.kv.commit(found.replace(moved, self.session.check())).await {
-                Ok(_) => return Ok(lost.len()),
+                Ok(_) => return Ok(done),
                 Err(CommitError::Conflict { .. } | CommitError::Unknown { .. }) => {}
                 Err(error) => return Err(Error::internal("moving a shard", error)),
             }
@@ -119,7 +151,7 @@ impl Inner {
         Err(Error::SlowDown { what: "a chunk's row keeps changing" })
     }
 
-    async fn find_chunk(&self, chunk: ChunkId) -> Result<Option<FoundChunk>, Error> {
+    pub(super) async fn find_chunk(&self, chunk: ChunkId) -> Result<Option<FoundChunk>, Error> {
         let blob = super::row_id(chunk.blob);
         let number = chunk.index / CHUNKS_PER_PAGE;
         let key = if number == 0 { blobs::key(blob) } else { blobs::page_key(blob, number) };
@@ -167,41 +199,71 @@ impl Inner {
         commitment: &ChunkCommitment,
         located: &[Option<u16>],
         suspects: &BTreeSet<ShardIndex>,
-    ) -> (Vec<(ShardIndex, SourceFault)>, Vec<CheckedBlocks>) {
+    ) -> Survey {
         let coding = commitment.layout().coding();
-        let (mut lost, mut sources) = (Vec::new(), Vec::new());
-        let mut read = async |shard: ShardIndex, lost: &mut Vec<(ShardIndex, SourceFault)>| {
-            let found = match self.sink.cluster.node_of(located, shard) {
-                Some(node) => self.sink.rebuilding.read_shard(commitment, chunk, shard, node).await,
-                None => Err(SourceFault::Silent),
-            };
-            match found {
-                Ok(source) => sources.push(source),
-                Err(fault) => lost.push((shard, fault)),
-            }
-            sources.len()
-        };
-        let mut have = 0;
-        for shard in suspects.iter().copied().filter(|shard| coding.contains(*shard)) {
-            have = read(shard, &mut lost).await;
+        let mut survey = Survey::default();
+        let suspected = suspects.iter().copied().filter(|shard| coding.contains(*shard));
+        for shard in suspected {
+            self.look_at(chunk, commitment, located, shard, &mut survey).await;
         }
         for shard in coding.shard_indices().filter(|shard| !suspects.contains(shard)) {
-            if have >= usize::from(coding.k()) {
+            if survey.lost.is_empty() || survey.sources.len() >= usize::from(coding.k()) {
                 break;
             }
-            have = read(shard, &mut lost).await;
+            self.look_at(chunk, commitment, located, shard, &mut survey).await;
         }
         // A node that is silent keeps its shards for a while; one that is gone does not.
-        lost.retain(|(shard, fault)| {
-            *fault != SourceFault::Silent
-                || self
-                    .sink
-                    .cluster
-                    .node_of(located, *shard)
-                    .is_none_or(|node| node.silent_for() >= REBUILD_AFTER)
-        });
-        lost.sort_by_key(|(shard, _)| *shard);
-        (lost, sources)
+        let is_gone = |(shard, fault): &(ShardIndex, Fault)| {
+            let node = self.sink.cluster.node_of(located, *shard);
+            *fault != Fault::Gone(SourceFault::Silent)
+                || node.is_none_or(|node| node.silent_for() >= REBUILD_AFTER)
+        };
+        survey.is_whole = survey.lost.iter().all(|lost| is_gone(lost) || !suspects.contains(&lost.0));
+        survey.lost.retain(is_gone);
+        survey.lost.sort_by_key(|(shard, _)| *shard);
+        survey
+    }
+
+    /// Reads one shard whole, and enters it where it belongs; in both, if only its footer is damaged.
+    async fn look_at(
+        &self,
+        chunk: ChunkId,
+        commitment: &ChunkCommitment,
+        located: &[Option<u16>],
+        shard: ShardIndex,
+        survey: &mut Survey,
+    ) {
+        let found = match self.sink.cluster.node_of(located, shard) {
+            Some(node) => self.sink.rebuilding.read_shard(commitment, chunk, shard, node).await,
+            None => Err(SourceFault::Silent),
+        };
+        match found {
+            Ok(whole) => {
+                survey.sources.push(whole.blocks);
+                if !whole.has_footer {
+                    survey.lost.push((shard, Fault::Footer));
+                }
+            }
+            Err(fault) => survey.lost.push((shard, Fault::Gone(fault))),
+        }
+    }
+
+    /// The bytes of what is lost, in its order: rebuilt, or as they are where only the footer is damaged.
+    async fn restored(
+        &self,
+        chunk: ChunkId,
+        commitment: &ChunkCommitment,
+        lost: &[(ShardIndex, Fault)],
+        sources: Vec<CheckedBlocks>,
+    ) -> Result<Vec<CheckedBlocks>, Error> {
+        let gone = lost.iter().filter(|(_, fault)| *fault != Fault::Footer);
+        let gone: Vec<ShardIndex> = gone.map(|(shard, _)| *shard).collect();
+        let mut whole = sources.clone();
+        if !gone.is_empty() {
+            whole.extend(self.sink.rebuilding.rebuild(commitment, chunk, sources, gone).await?);
+        }
+        let of = |shard: ShardIndex| whole.iter().find(|blocks| blocks.shard() == shard).cloned();
+        Ok(lost.iter().map(|(shard, _)| of(*shard).expect("read or rebuilt just now")).collect())
     }
 
     /// Puts a rebuilt shard on its own node, or on a substitute.
@@ -209,7 +271,7 @@ impl Inner {
         &self,
         chunk: ChunkId,
         shard: ShardIndex,
-        fault: SourceFault,
+        fault: Fault,
         put: ShardPut,
         holders: &mut [Option<u16>],
     ) -> Result<(), Error> {
@@ -218,7 +280,7 @@ impl Inner {
             .sink
             .cluster
             .node_of(holders, shard)
-            .filter(|node| node.is_writable() && fault != SourceFault::Silent)
+            .filter(|node| node.is_writable() && fault != Fault::Gone(SourceFault::Silent))
             .cloned();
         loop {
             let node = match next.take() {
@@ -243,38 +305,27 @@ impl Inner {
         }
     }
 
-    /// Puts a shard; what the node has under its id already is known to be wrong and gives way.
+    /// Puts a shard. What the node has under its id is known to be wrong and set aside first, or a put would
+    /// be answered as done already.
     async fn replace_shard(&self, node: &Node, put: ShardPut) -> Result<(), ()> {
-        for attempt in 0..2 {
-            match timeout(self.config.write_timeout, node.service.put(put.clone())).await {
-                Ok(Ok(())) if attempt > 0 => return Ok(()),
-                Ok(Ok(())) => {
-                    // Putting over damaged bytes of the right content is answered without writing: look.
-                    let whole = node.service.read(
-                        put.id,
-                        ashlar_storage_node::BlockRange::ALL,
-                        ashlar_storage_node::Verify::Node,
-                    );
-                    if matches!(timeout(self.config.read_timeout, whole).await, Ok(Ok(_))) {
-                        return Ok(());
-                    }
-                }
-                Ok(Err(PutError::Conflict { .. })) if attempt == 0 => {
-                    if timeout(self.config.write_timeout, node.service.quarantine(put.id)).await.is_err() {
-                        break;
-                    }
-                }
-                Ok(Err(error)) => {
-                    node.put_failed(&error);
-                    break;
-                }
-                Err(_) => {
-                    node.failed();
-                    break;
-                }
+        let replace = async {
+            node.service.quarantine(put.id).await.map_err(|e| PutError::Unavailable { reason: e.reason })?;
+            node.service.put(put).await
+        };
+        match timeout(self.config.write_timeout, replace).await {
+            Ok(Ok(())) => {
+                node.succeeded();
+                Ok(())
+            }
+            Ok(Err(error)) => {
+                node.put_failed(&error);
+                Err(())
+            }
+            Err(_) => {
+                node.failed();
+                Err(())
             }
         }
-        Err(())
     }
 
     /// The chunk's row with its shards where `holders` says.
@@ -297,10 +348,18 @@ impl Inner {
 }
 
 /// Gives a chunk back to the queue's knowledge, however its repair ends.
-struct Done<'a>(&'a Inner, ChunkId);
+struct Ending<'a> {
+    data: &'a Inner,
+    chunk: ChunkId,
+    repaired: bool,
+}
 
-impl Drop for Done<'_> {
+impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.0.repairs.done(self.1);
+        if !self.data.repairs.done(self.chunk, self.repaired) {
+            // Too much has failed to be kept in mind: it is to be found again.
+            self.data.repairs.want_sweep();
+            self.data.sink.cluster.nodes.all().for_each(|node| self.data.scrub_wishes.wish(node.id));
+        }
     }
 }

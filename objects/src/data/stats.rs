@@ -77,6 +77,8 @@ pub struct DataStats {
     pub sweeps_done: u64,
     /// Bytes scrubbed.
     pub scrubbed_bytes: u64,
+    /// Nodes that are to be scrubbed out of turn, because damage was found there and perhaps not all of it.
+    pub scrub_nodes: u64,
     /// Rows in the queue of the dead, as last seen.
     pub gc_dead_rows: u64,
     /// Blobs collected.
@@ -105,7 +107,8 @@ pub struct DataStats {
     pub nodes: u64,
     /// Nodes that take writes.
     pub nodes_writable: u64,
-    /// Whether the last whole sweep found every shard in its place and nothing has been found missing since.
+    /// Whether the last whole sweep found every shard in its place, and since it began no shard was found
+    /// missing, no node fell silent, and all damage found has been repaired and looked for around it.
     pub redundancy_full: bool,
 }
 
@@ -117,6 +120,8 @@ impl super::Inner {
         let (read_bytes_used, read_bytes_limit) = self.read_budget.used_and_limit();
         let repair_queue = count(self.repairs.len());
         let swept = counters.sweeps_done.get() > 0 && counters.sweep_missing_shards.get() == 0;
+        let scrub_nodes = count(self.scrub_wishes.len());
+        let is_at_rest = repair_queue == 0 && scrub_nodes == 0 && !self.is_sweep_wanted();
         DataStats {
             degraded_reads: counters.degraded_reads.get(),
             hedged_reads: counters.hedged_reads.get(),
@@ -133,6 +138,7 @@ impl super::Inner {
             sweep_chunks: counters.sweep_chunks.get(),
             sweeps_done: counters.sweeps_done.get(),
             scrubbed_bytes: counters.scrubbed_bytes.get(),
+            scrub_nodes,
             gc_dead_rows: counters.gc_dead_rows.get(),
             gc_collected_blobs: counters.gc_collected_blobs.get(),
             gc_orphans_deleted: counters.gc_orphans_deleted.get(),
@@ -147,7 +153,7 @@ impl super::Inner {
             blobs_in_flight: count(self.session.in_flight()),
             nodes: count(self.sink.cluster.nodes.all().count()),
             nodes_writable: count(self.sink.cluster.nodes.writable()),
-            redundancy_full: swept && repair_queue == 0 && !self.repairs.is_sweep_wanted(),
+            redundancy_full: swept && is_at_rest,
         }
     }
 }

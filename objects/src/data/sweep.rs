@@ -6,6 +6,7 @@
 //! right one has it. Every stretch stands alone, so a sweep may end and begin anywhere.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 
 use ashlar_chunker::{ChunkId, ShardId, ShardIndex};
 use ashlar_metadata::namespace::NamespaceRow;
@@ -18,6 +19,7 @@ use super::Inner;
 use super::gc::Batch;
 use super::nodes::{Node, REBUILD_AFTER};
 use super::reach::Reach;
+use super::repair_queue::Reported;
 use crate::error::Error;
 
 /// Blob rows, and chunks, after which a stretch ends.
@@ -53,15 +55,28 @@ pub(super) struct Stretch {
 impl Inner {
     /// Whether it is time: soon after the start, often while something is missing, rarely otherwise.
     pub(super) fn is_sweep_due(&self) -> bool {
-        let degraded = self.counters.sweep_missing_shards.get() > 0 || self.repairs.is_sweep_wanted();
+        let missing = self.counters.sweep_missing_shards.get() > 0;
+        let degraded = missing || self.is_sweep_wanted() || self.repairs.has_failed();
         let last = *self.last_sweep.lock();
         last.is_none_or(|last| degraded || last.elapsed() >= self.config.sweep_interval)
+    }
+
+    /// Whether anything was seen since the last whole sweep began that it may not know of.
+    pub(super) fn is_sweep_wanted(&self) -> bool {
+        self.last_sweep_trouble.load(Ordering::Acquire) != self.trouble()
+    }
+
+    /// Grows whenever a shard may be missing that was not before: a read missed one, a node fell silent or
+    /// came back.
+    fn trouble(&self) -> u64 {
+        self.repairs.sweeps_wanted() + self.sink.cluster.nodes.doubts()
     }
 
     /// Compares everything once. With `repair`, waits for room in the repair queue by repairing.
     pub(super) async fn sweep(self: &std::sync::Arc<Self>, repair: bool) -> Result<Swept, Error> {
         let mut swept = Swept::default();
-        self.repairs.sweep_begins();
+        let trouble = self.trouble();
+        self.repairs.try_failed_again();
         let (reach, mut snapshot) = self.reach().await?;
         let mut blob: Option<blobs::BlobId> = None;
         loop {
@@ -70,7 +85,7 @@ impl Inner {
             drop(snapshot);
             let reports = self.compare(&reach, &stretch, &mut swept).await?;
             for shard in reports {
-                while repair && !self.repairs.report(shard) {
+                while repair && self.repairs.report(shard) == Reported::Refused {
                     if self.repair_queued().await? == 0 {
                         // Others are at it: leave them the time.
                         tokio::time::sleep(QUEUE_WAIT).await;
@@ -87,6 +102,7 @@ impl Inner {
         counters.sweep_chunks.set(swept.chunks);
         counters.sweep_missing_shards.set(swept.missing);
         counters.gc_orphans_waiting.set(swept.waiting);
+        self.last_sweep_trouble.store(trouble, Ordering::Release);
         counters.sweeps_done.add(1);
         *self.last_sweep.lock() = Some(Instant::now());
         Ok(swept)

@@ -2,6 +2,7 @@
 
 mod collection;
 mod faults;
+mod footers;
 mod memory;
 mod repairs;
 mod round_trips;

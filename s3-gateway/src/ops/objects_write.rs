@@ -62,6 +62,8 @@ pub(crate) async fn put(ops: &Operations, call: Call) -> Result<Reply, Failure> 
         lock: lock::of_write(&headers)?,
         payload: payload(call.body, &headers)?,
     };
+    // They are slices of the connection's buffer, which a slow body would keep.
+    drop((headers, call.target, call.query));
     let written = ops.store.put_object(&call.cx, request).await?;
     let mut answer = HeaderMap::with_capacity(12);
     answer.insert(ETAG, ascii(format!("\"{}\"", written.etag)));
@@ -89,6 +91,8 @@ pub(crate) async fn upload_part(ops: &Operations, call: Call) -> Result<Reply, F
     let upload = UploadId::parse(upload).ok_or(ashlar_objects::error::Error::NoSuchUpload)?;
     let name = UploadName { bucket: bucket.clone(), key: key.clone(), upload };
     let payload = payload(call.body, &call.headers)?;
+    // They are slices of the connection's buffer, which a slow body would keep.
+    drop((call.headers, call.target, call.query));
     let part = ops.store.upload_part(&call.cx, &name, number, payload).await?;
     let mut answer = HeaderMap::with_capacity(10);
     answer.insert(ETAG, ascii(format!("\"{}\"", part.etag)));

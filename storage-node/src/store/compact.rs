@@ -145,11 +145,20 @@ impl StoreInner {
         Err(read.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()))
     }
 
+    /// Gives a file free whose records are copied. Shards that still lie there stood in groups that do not
+    /// read back any more; they are given up, and rebuilt from others.
     fn free_log(&self, job: &Job) {
-        let emptied = self.state.read().logs.get(&job.slot).is_some_and(|log| log.live_bytes == 0);
-        if !emptied {
-            return;
+        let mut state = self.state.write();
+        if state.logs.get(&job.slot).is_none_or(|log| log.live_bytes > 0) {
+            let lost = state.index.after(None).filter(|(_, place)| place.file == FileId::Log(job.slot));
+            let lost: Vec<_> = lost.map(|(id, _)| id).collect();
+            self.stats.corrupt.add(u64::try_from(lost.len()).expect("usize fits u64"));
+            for id in lost {
+                state.remove(id);
+                state.quarantined.insert(id);
+            }
         }
+        drop(state);
         if let Err(error) = job.file.write_durable_at(&[&[0; PAGE_BYTES]], 0) {
             self.poison("freeing a log file", &error);
             return;

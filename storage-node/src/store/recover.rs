@@ -16,6 +16,7 @@ use super::state::{LogUse, SegmentUse, State, page_offset};
 use super::superblock::{DiskUuid, Superblock, SuperblockError};
 use super::{OpenError, StoreOptions};
 use crate::service::{FencingToken, NodeId};
+use ashlar_chunker::ShardId;
 use ashlar_disk::{Disk, DiskFile, OpenMode};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -129,17 +130,20 @@ pub(super) fn recover(
     logs.sort_by_key(|log| log.header.sequence);
     report.log_files = to_u64(logs.len());
 
-    let mut extents = HashMap::new();
+    let mut extents = Extents::default();
     let mut log = Log::default();
     let last = logs.last().map(|log| log.slot);
     for file in logs {
         let contents = read_log(&file, Some(file.slot) == last).map_err(io)?;
         let LogFile { slot, header, file_bytes, .. } = file;
+        // A seal alone is written again; groups are not.
+        let damaged = contents.damaged.iter().any(|offset| *offset != file_bytes - PAGE);
         for offset in contents.damaged {
             report.damaged.push(LogDamage { file: file_name(FileId::Log(slot)), offset });
         }
         report.records += to_u64(contents.entries.len());
-        state.logs.insert(slot, LogUse::new(header.sequence, header.generation, file_bytes));
+        let used = LogUse::new(header.sequence, header.generation, file_bytes);
+        state.logs.insert(slot, LogUse { damaged, ..used });
         state.token = state.token.max(header.token).max(contents.token);
         for entry in &contents.entries {
             replay(&mut state, slot, entry, &mut extents);
@@ -360,8 +364,21 @@ fn scan_group(
     invalid
 }
 
-/// Extents by place, with all the bytes they take.
-type Extents = HashMap<(u32, u32), u64>;
+/// What records say of extents, by place.
+#[derive(Default)]
+struct Extents {
+    records: HashMap<(u32, u32), ExtentRecord>,
+    turns: u64,
+}
+
+#[derive(Clone, Copy)]
+struct ExtentRecord {
+    id: ShardId,
+    /// All that it takes.
+    bytes: u64,
+    /// Its turn among the records of extents.
+    turn: u64,
+}
 
 fn replay(state: &mut State, slot: u32, entry: &SummaryEntry, extents: &mut Extents) {
     let SummaryEntry { header, offset } = *entry;
@@ -373,7 +390,10 @@ fn replay(state: &mut State, slot: u32, entry: &SummaryEntry, extents: &mut Exte
         }
         RecordKind::Extent { segment, page } => {
             let footer = u64::from(header.footer_bytes) + to_u64(FooterHeader::BYTES);
-            extents.insert((segment, page), (u64::from(shard_bytes) + footer).next_multiple_of(PAGE));
+            let bytes = (u64::from(shard_bytes) + footer).next_multiple_of(PAGE);
+            extents.turns += 1;
+            let record = ExtentRecord { id: header.id, bytes, turn: extents.turns };
+            extents.records.insert((segment, page), record);
             state.insert(header.id, Location { file: FileId::Segment(segment), offset: page, shard_bytes });
         }
         RecordKind::Tombstone => {
@@ -385,31 +405,35 @@ fn replay(state: &mut State, slot: u32, entry: &SummaryEntry, extents: &mut Exte
 
 /// Counts live extents, drops those whose bytes are gone, and finds the gaps between them, which may hold
 /// what was never sealed or never punched.
+///
+/// Where the log lost a tombstone, its shard is back, and its place may have been filled anew: of extents
+/// that overlap the one recorded last stays. Deleting the other would punch it.
 fn settle_segments(state: &mut State, extents: &Extents, report: &mut OpenReport) -> Vec<Punch> {
-    let mut live: BTreeMap<u32, Vec<(u64, u64)>> = BTreeMap::new();
+    let mut live: BTreeMap<u32, Vec<LiveExtent>> = BTreeMap::new();
     let mut lost = Vec::new();
     for (id, location) in state.index.after(None) {
         let FileId::Segment(segment) = location.file else { continue };
         let start = page_offset(location.offset);
-        let bytes = extents.get(&(segment, location.offset)).copied().unwrap_or(PAGE);
-        match state.segments.get(&segment) {
-            Some(used) if start + bytes <= used.file_bytes => {
-                live.entry(segment).or_default().push((start, start + bytes));
+        let record = extents.records.get(&(segment, location.offset)).filter(|record| record.id == id);
+        match (record, state.segments.get(&segment)) {
+            (Some(record), Some(used)) if start + record.bytes <= used.file_bytes => {
+                let end = start + record.bytes;
+                live.entry(segment).or_default().push(LiveExtent { start, end, turn: record.turn, id });
             }
             _ => lost.push(id),
         }
     }
+    live.values_mut().for_each(|extents| drop_overlapped(extents, &mut lost));
     for id in lost {
         state.remove(id);
         report.lost_shards += 1;
     }
     let mut punches = Vec::new();
-    for (segment, mut ranges) in live {
-        ranges.sort_unstable();
+    for (segment, ranges) in live {
         let used = state.segments.get_mut(&segment).expect("only known segments hold live extents");
         used.extents = to_u64(ranges.len());
         let mut end = 0;
-        for (start, next) in ranges {
+        for LiveExtent { start, end: next, .. } in ranges {
             if start > end {
                 let page = u32::try_from(end / PAGE).expect("pages of a segment fit u32");
                 punches.push(Punch { segment, page, bytes: start - end, footer: false });
@@ -424,6 +448,30 @@ fn settle_segments(state: &mut State, extents: &Extents, report: &mut OpenReport
     let roomy = state.segments.iter().filter(|(_, used)| used.extents > 0 && room(used) > 0);
     state.open_segment = roomy.max_by_key(|(number, used)| (room(used), **number)).map(|(number, _)| *number);
     punches
+}
+
+struct LiveExtent {
+    start: u64,
+    end: u64,
+    turn: u64,
+    id: ShardId,
+}
+
+/// Sorts extents of a segment, and takes out every one that overlaps with a later record's.
+fn drop_overlapped(extents: &mut Vec<LiveExtent>, lost: &mut Vec<ShardId>) {
+    extents.sort_unstable_by_key(|extent| extent.start);
+    let mut kept: Vec<LiveExtent> = Vec::with_capacity(extents.len());
+    for extent in extents.drain(..) {
+        while let Some(before) = kept.pop_if(|before| before.end > extent.start && before.turn < extent.turn)
+        {
+            lost.push(before.id);
+        }
+        match kept.last() {
+            Some(before) if before.end > extent.start => lost.push(extent.id),
+            _ => kept.push(extent),
+        }
+    }
+    *extents = kept;
 }
 
 /// The records of a file in use, sealed or not.

@@ -277,16 +277,25 @@ impl StoreInner {
 
 /// Whole pages of what is to be punched.
 fn punched_bytes(file: &dyn DiskFile, punch: &Punch) -> u64 {
-    let page = to_u64(PAGE_BYTES);
-    let mut head = [0; FooterHeader::BYTES];
-    let footer = (punch.footer
-        && file.read_exact_at(&mut head, page_offset(punch.page) + punch.bytes).is_ok())
-    .then(|| FooterHeader::decode_unchecked(&head))
-    .flatten()
-    .filter(|footer| u64::from(footer.shard_bytes) == punch.bytes);
-    // Without its head the footer stays, in a page of the shard's or behind it.
-    let footer = footer.map_or(0, |footer| to_u64(head.len()) + u64::from(footer.footer_bytes));
-    (punch.bytes + footer).next_multiple_of(page)
+    // A damaged footer stays, from its first whole page on: what it says of its length may reach into
+    // another's extent.
+    let footer = if punch.footer { sound_footer_bytes(file, punch) } else { None };
+    match footer {
+        None if punch.footer => punch.bytes / to_u64(PAGE_BYTES) * to_u64(PAGE_BYTES),
+        footer => (punch.bytes + footer.unwrap_or(0)).next_multiple_of(to_u64(PAGE_BYTES)),
+    }
+}
+
+/// Bytes of the footer behind a shard, if all of it is sound.
+fn sound_footer_bytes(file: &dyn DiskFile, punch: &Punch) -> Option<u64> {
+    let at = page_offset(punch.page) + punch.bytes;
+    let mut footer = vec![0; FooterHeader::BYTES];
+    file.read_exact_at(&mut footer, at).ok()?;
+    let head = FooterHeader::decode_unchecked(&footer)?;
+    footer.resize(FooterHeader::BYTES + usize::try_from(head.footer_bytes).ok()?, 0);
+    file.read_exact_at(&mut footer, at).ok()?;
+    let sound = FooterHeader::decode(&footer)?;
+    (u64::from(sound.shard_bytes) == punch.bytes).then(|| to_u64(footer.len()))
 }
 
 fn to_u64(value: usize) -> u64 {

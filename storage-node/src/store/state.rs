@@ -18,6 +18,8 @@ pub(crate) struct LogUse {
     pub(crate) file_bytes: u64,
     /// Takes no more groups.
     pub(crate) sealed: bool,
+    /// Found damaged when it was read: compacted as soon as it is sealed.
+    pub(crate) damaged: bool,
     /// Weight of all its records, see [`weight`].
     pub(crate) total_bytes: u64,
     /// Weight of the inline records that the index points at.
@@ -31,7 +33,18 @@ pub(crate) struct LogUse {
 impl LogUse {
     pub(crate) fn new(sequence: u64, generation: Generation, file_bytes: u64) -> Self {
         let (total_bytes, live_bytes, extents, tombstones) = (0, 0, 0, 0);
-        Self { sequence, generation, file_bytes, sealed: false, total_bytes, live_bytes, extents, tombstones }
+        let (sealed, damaged) = (false, false);
+        Self {
+            sequence,
+            generation,
+            file_bytes,
+            sealed,
+            damaged,
+            total_bytes,
+            live_bytes,
+            extents,
+            tombstones,
+        }
     }
 }
 
@@ -154,11 +167,14 @@ impl State {
     }
 
     /// The sealed log file whose compaction gives most back, if it is worth it: at most `live_percent` of
-    /// it is live.
+    /// it is live, or it is damaged.
     pub(crate) fn compactible(&self, live_percent: u64) -> Option<u32> {
         let extent_records: u64 = self.logs.values().map(|log| log.extents).sum();
         let oldest = self.logs.values().map(|log| log.sequence).min()?;
         let percent = |log: &LogUse| {
+            if log.damaged {
+                return 0;
+            }
             // Which record an extent's index entry belongs to is not kept: their live share is estimated.
             let extents = (log.extents * self.extents).div_ceil(extent_records.max(1));
             let tombstones = if log.sequence == oldest { 0 } else { log.tombstones };
