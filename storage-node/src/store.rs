@@ -38,7 +38,7 @@ pub mod format {
 
 use crate::checked::check_shape;
 use crate::service::{
-    BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FencingToken, FootedRead, LIST_LIMIT_MAX,
+    BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FencingToken, FootedRead, HighWater, LIST_LIMIT_MAX,
     NodeHealth, NodeId, PutError, ReadError, ShardEntry, ShardPut, ShardRead, ShardService, ShardWriter,
     SpaceReport, Unavailable, Verify,
 };
@@ -503,6 +503,13 @@ impl ShardService for Store {
             .take(limit.min(LIST_LIMIT_MAX))
             .map(|(id, location)| ShardEntry { id, bytes: location.shard_bytes })
             .collect())
+    }
+
+    async fn high_water(&self) -> Result<HighWater, Unavailable> {
+        self.inner.check_open()?;
+        let state = self.inner.state.read();
+        let session = state.index.last().map(|id| id.chunk.blob.session);
+        Ok(HighWater { session, token: state.token })
     }
 
     async fn space(&self) -> Result<SpaceReport, Unavailable> {

@@ -79,7 +79,8 @@ pub(crate) fn open(locations: &[JournalLocation], options: &Options) -> Result<O
     };
     let mut report = OpenReport::default();
     let (scans, indexes) = scan_all(locations, &mut report)?;
-    let recovered = recover(&scans, first, options.cache_bytes, StoreId(rand::random()))?;
+    let new_store = options.may_make.then(|| StoreId(rand::random()));
+    let recovered = recover(&scans, first, options.cache_bytes, new_store)?;
     let Recovered { store, rows, end, history, rebuilt, replayed_commits, notes } = recovered;
     report.is_new = end.sequence == 0;
     report.rebuilt = rebuilt;

@@ -5,4 +5,5 @@ mod faults;
 mod memory;
 mod repairs;
 mod round_trips;
+mod session;
 mod world;

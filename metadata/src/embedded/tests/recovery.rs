@@ -44,6 +44,27 @@ async fn a_second_opener_is_refused() {
 }
 
 #[tokio::test]
+async fn a_store_is_made_only_where_it_may_be() {
+    let disk = FaultyDisk::default();
+    let options = Options { may_make: false, ..small() };
+    for _ in 0..2 {
+        let refused = EmbeddedKv::open(&locations(&disk, 2), &options).unwrap_err();
+        let OpenError::NoStore { dirs } = &refused else { panic!("{refused}") };
+        assert_eq!(dirs.len(), 3);
+    }
+    fill(&reopen(&disk, 2), "a", 3).await;
+    disk.wipe(Path::new("/meta"));
+    let kv = EmbeddedKv::open(&locations(&disk, 2), &options).unwrap();
+    assert_eq!(names(&kv).await.len(), 3);
+    drop(kv);
+    disk.wipe(Path::new("/disk-0"));
+    disk.wipe(Path::new("/disk-1"));
+    assert_eq!(names(&EmbeddedKv::open(&locations(&disk, 2), &options).unwrap()).await.len(), 3);
+    disk.wipe(Path::new("/"));
+    assert!(matches!(EmbeddedKv::open(&locations(&disk, 2), &options), Err(OpenError::NoStore { .. })));
+}
+
+#[tokio::test]
 async fn a_crash_loses_nothing_that_was_answered() {
     for replicas in [0, 2] {
         let disk = FaultyDisk::default();
