@@ -239,15 +239,16 @@ impl StoreInner {
     pub(crate) fn append(&self, items: Vec<Append>, completions: &mut Vec<Completion>) {
         let mut log = self.log.lock();
         let group_bytes_max = GROUP_BYTES_MAX.min(self.options.log_bytes / 4);
-        let (mut group, mut group_bytes, mut has_put) = (Vec::with_capacity(items.len()), 0, false);
+        let (mut group, mut group_bytes, mut has_shard) = (Vec::with_capacity(items.len()), 0, false);
         for item in items {
-            // A delete must see the puts before it in the index, so it never shares a group with them.
-            if group_bytes > group_bytes_max || (has_put && matches!(item, Append::Delete { .. })) {
+            // A delete must see what was stored or copied before it in the index, and nothing of its own group
+            // is there yet: what it removed would be entered again.
+            if group_bytes > group_bytes_max || (has_shard && matches!(item, Append::Delete { .. })) {
                 self.append_group(&mut log, std::mem::take(&mut group), completions);
-                (group_bytes, has_put) = (0, false);
+                (group_bytes, has_shard) = (0, false);
             }
             group_bytes += item.bytes_max();
-            has_put |= matches!(item, Append::Put(_));
+            has_shard |= !matches!(item, Append::Delete { .. });
             group.push(item);
         }
         if !group.is_empty() {
@@ -336,10 +337,11 @@ impl StoreInner {
                     let found = self.state.read().index.get(header.id);
                     let counts = match header.kind {
                         RecordKind::Inline | RecordKind::Extent { .. } => found == Some(*from),
-                        RecordKind::Tombstone => found.is_none() && !put_here.contains(&header.id),
+                        RecordKind::Tombstone => found.is_none(),
                         RecordKind::Fence => true,
                     };
-                    if counts {
+                    // A put of this group is newer, and not in the index yet.
+                    if counts && !put_here.contains(&header.id) {
                         staged.push(Staged { header: *header, item });
                     }
                 }
@@ -526,3 +528,6 @@ fn fail(items: Vec<Append>, error: &AppendError, completions: &mut Vec<Completio
         })
     }));
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use super::record::{FooterHeader, PAGE_BYTES};
 use super::state::{FreedExtent, SegmentUse, page_offset};
 use super::{StoreInner, superblock::SUPERBLOCK_FILE};
 use crate::service::PutError;
+use ashlar_chunker::ShardId;
 use ashlar_disk::{DiskFile, OpenMode};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -55,8 +56,8 @@ pub(crate) struct Punch {
     pub(crate) segment: u32,
     pub(crate) page: u32,
     pub(crate) bytes: u64,
-    /// Whether a footer lies behind those bytes, of a length that only it says.
-    pub(crate) footer: bool,
+    /// Whose footer lies behind those bytes, if one does; only it says how long it is.
+    pub(crate) footer: Option<ShardId>,
 }
 
 impl StoreInner {
@@ -152,7 +153,7 @@ impl StoreInner {
             segment: extent.segment,
             page: extent.page,
             bytes: u64::from(extent.shard_bytes),
-            footer: true,
+            footer: Some(extent.id),
         });
         self.punches.lock().extend(punches);
         self.wake_keeper();
@@ -209,7 +210,7 @@ impl StoreInner {
         let has_empty = {
             let state = self.state.read();
             let open = state.open_segment;
-            state.segments.iter().any(|(number, used)| used.extents == 0 && Some(*number) != open)
+            state.segments.iter().any(|(number, used)| used.is_spare() && Some(*number) != open)
         };
         if wanted && !has_empty { self.create_segment() } else { Ok(()) }
     }
@@ -228,7 +229,7 @@ impl StoreInner {
             // A segment whose last extent goes is filled again soon: its written blocks are worth keeping.
             if !emptied && let Ok((file, _)) = self.read_files.get(FileId::Segment(segment)) {
                 let bytes = punched_bytes(&*file, &punch);
-                if file.punch(page_offset(punch.page), bytes).is_ok() {
+                if bytes > 0 && file.punch(page_offset(punch.page), bytes).is_ok() {
                     self.stats.punched(bytes);
                 }
             }
@@ -241,16 +242,13 @@ impl StoreInner {
             let segment = {
                 let mut state = self.state.write();
                 let open = state.open_segment;
-                let empty = state
-                    .segments
-                    .iter()
-                    .filter(|(number, used)| used.extents == 0 && Some(**number) != open);
-                let empty: Vec<u32> = empty.map(|(number, _)| *number).collect();
-                if empty.len() <= EMPTY_SEGMENTS_MAX {
-                    return;
-                }
-                state.segments.remove(&empty[0]);
-                empty[0]
+                let closed = || state.segments.iter().filter(|(number, _)| Some(**number) != open);
+                let useless = closed().find(|(_, used)| used.is_useless());
+                let spares = || closed().filter(|(_, used)| used.is_spare());
+                let excess = useless.or_else(|| spares().nth(EMPTY_SEGMENTS_MAX));
+                let Some(segment) = excess.map(|(number, _)| *number) else { return };
+                state.segments.remove(&segment);
+                segment
             };
             self.read_files.forget(FileId::Segment(segment));
             self.write_files.lock().retain(|(number, _)| *number != segment);
@@ -275,18 +273,30 @@ impl StoreInner {
     }
 }
 
-/// Whole pages of what is to be punched.
+/// Whole pages of what is to be punched. Beyond the shard's own bytes only what its footer, compared with its
+/// check sum, says; nothing where another shard's footer stands, since the extent is that one's then.
 fn punched_bytes(file: &dyn DiskFile, punch: &Punch) -> u64 {
     let page = to_u64(PAGE_BYTES);
+    let Some(id) = punch.footer else { return punch.bytes.next_multiple_of(page) };
+    match read_footer(file, page_offset(punch.page) + punch.bytes) {
+        Some(footer) if (footer.id, u64::from(footer.shard_bytes)) == (id, punch.bytes) => {
+            let footer = to_u64(FooterHeader::BYTES) + u64::from(footer.footer_bytes);
+            (punch.bytes + footer).next_multiple_of(page)
+        }
+        Some(_) => 0,
+        // Of the last page, a part may be somebody else's for all that is known.
+        None => punch.bytes / page * page,
+    }
+}
+
+/// The footer at `offset`, if a valid one stands there.
+fn read_footer(file: &dyn DiskFile, offset: u64) -> Option<FooterHeader> {
     let mut head = [0; FooterHeader::BYTES];
-    let footer = (punch.footer
-        && file.read_exact_at(&mut head, page_offset(punch.page) + punch.bytes).is_ok())
-    .then(|| FooterHeader::decode_unchecked(&head))
-    .flatten()
-    .filter(|footer| u64::from(footer.shard_bytes) == punch.bytes);
-    // Without its head the footer stays, in a page of the shard's or behind it.
-    let footer = footer.map_or(0, |footer| to_u64(head.len()) + u64::from(footer.footer_bytes));
-    (punch.bytes + footer).next_multiple_of(page)
+    file.read_exact_at(&mut head, offset).ok()?;
+    let header = FooterHeader::decode_unchecked(&head)?;
+    let mut whole = vec![0; FooterHeader::BYTES + usize::try_from(header.footer_bytes).ok()?];
+    file.read_exact_at(&mut whole, offset).ok()?;
+    FooterHeader::decode(&whole)
 }
 
 fn to_u64(value: usize) -> u64 {
