@@ -56,7 +56,7 @@ pub enum OpenError {
         /// The folder.
         dir: String,
     },
-    /// Two histories of equal standing contradict each other: the locations were once opened apart.
+    /// Two histories of the same epoch contradict each other: the locations were once opened apart.
     #[error("the journals contradict each other at group {sequence}: they were written to separately")]
     Diverged {
         /// The group at which they stand.
@@ -320,9 +320,6 @@ fn newest_history(
         }
     }
     let end = ends.iter().copied().max_by_key(JournalPoint::rank).unwrap_or(JournalPoint::genesis(store));
-    if ends.iter().any(|other| other.rank() == end.rank() && other.chain != end.chain) {
-        return Err(OpenError::Diverged { sequence: end.sequence });
-    }
     let mut entries = Vec::new();
     let mut start = (end.sequence, end.chain);
     while let Some(entry) = pool.remove(&start) {
@@ -330,7 +327,16 @@ fn newest_history(
         entries.push(entry);
     }
     entries.reverse();
-    Ok((end, History { entries, start }))
+    let history = History { entries, start };
+    // Within an epoch there is one writer, whose groups follow each other: whatever else names this epoch was
+    // written by somebody who opened other locations. Groups in flight may differ only at the end of an epoch.
+    let apart = |other: &&JournalPoint| {
+        other.epoch == end.epoch && other.sequence >= history.start.0 && !history.contains(other)
+    };
+    match ends.iter().find(apart) {
+        Some(other) => Err(OpenError::Diverged { sequence: other.sequence }),
+        None => Ok((end, history)),
+    }
 }
 
 fn fresh_rows(opened: Option<Rows>, first: &JournalLocation, cache_bytes: usize) -> Result<Rows, OpenError> {

@@ -79,6 +79,22 @@ async fn a_crash_loses_nothing_that_was_answered() {
 }
 
 #[tokio::test]
+async fn what_only_the_page_cache_kept_is_durable_once_it_was_shown() {
+    let disk = FaultyDisk::default();
+    let kv = reopen(&disk, 1);
+    fill(&kv, "a", 3).await;
+    disk.ignore_syncs(|point| point.path.to_string_lossy().contains("journal/segment-"));
+    fill(&kv, "b", 1).await;
+    drop(kv);
+    disk.ignore_syncs(|_| false);
+    let kv = reopen(&disk, 1);
+    assert_eq!(names(&kv).await.len(), 4);
+    let crashed = disk.crash(CrashPlan::LoseAll);
+    crashed.wipe(Path::new("/meta"));
+    assert_eq!(names(&reopen(&crashed, 1)).await.len(), 4);
+}
+
+#[tokio::test]
 async fn any_single_location_brings_everything_back() {
     let disk = FaultyDisk::default();
     let kv = reopen(&disk, 3);
@@ -279,14 +295,19 @@ async fn locations_written_apart_are_told_from_each_other() {
     let kv = reopen(&disk, 1);
     fill(&kv, "a", 3).await;
     drop(kv);
-    let [first, second]: [JournalLocation; 2] = locations(&disk, 1).try_into().unwrap();
-    for location in [&first, &second] {
-        let kv = EmbeddedKv::open(std::slice::from_ref(location), &small()).unwrap();
-        assert_eq!(kv.report().missing_members, 1);
-        fill(&kv, &location.dir.display().to_string(), 1).await;
+    let base = disk.crash(CrashPlan::KeepAll);
+    // As long as each other, and not.
+    for commits in [[1, 1], [1, 4], [6, 2]] {
+        let disk = base.crash(CrashPlan::KeepAll);
+        let [first, second]: [JournalLocation; 2] = locations(&disk, 1).try_into().unwrap();
+        for (location, commits) in [&first, &second].into_iter().zip(commits) {
+            let kv = EmbeddedKv::open(std::slice::from_ref(location), &small()).unwrap();
+            assert_eq!(kv.report().missing_members, 1);
+            fill(&kv, &location.dir.display().to_string(), commits).await;
+        }
+        let refused = EmbeddedKv::open(&[first, second], &small()).unwrap_err();
+        assert!(matches!(refused, OpenError::Diverged { .. }), "{commits:?}: {refused}");
     }
-    let refused = EmbeddedKv::open(&[first, second], &small()).unwrap_err();
-    assert!(matches!(refused, OpenError::Diverged { .. }), "{refused}");
 }
 
 #[tokio::test]
