@@ -436,8 +436,9 @@ impl Store {
         self.inner.keep().is_some()
     }
 
-    /// Refuses new writes, waits until those under way are done, and gives the folder free. Blocks; reads
-    /// that are under way may still finish afterwards.
+    /// Refuses new writes, waits until those under way are done, and gives the folder free. Blocks, so it must
+    /// not be called on the only thread that could drive those writes on; reads that are under way may still
+    /// finish afterwards.
     pub fn close(&self) {
         let inner = &self.inner;
         inner.closed.store(true, Ordering::Release);

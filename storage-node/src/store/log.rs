@@ -7,7 +7,7 @@ use super::index::{FileId, Location};
 use super::record::{
     FileHeader, Generation, GroupHeader, PAGE_BYTES, RecordHeader, RecordKind, Seal, SummaryEntry,
 };
-use super::space::{CreateError, FullError};
+use super::space::{CreateError, FullError, Reserve};
 use super::state::{FreedExtent, LogUse};
 use super::writer::ExtentLease;
 use super::{StoreInner, files};
@@ -265,7 +265,9 @@ impl StoreInner {
             // Room first: a delete that finds none must leave the index alone.
             let bytes = items.iter().map(Append::bytes_max).sum();
             let records = items.iter().map(Append::records_max).sum();
-            match self.make_room(log, bytes, records) {
+            let stores = items.iter().any(|item| matches!(item, Append::Put(_)));
+            let reserve = if stores { Reserve::Kept } else { Reserve::Used };
+            match self.make_room(log, bytes, records, reserve) {
                 Err(error) => (Vec::new(), Err(error)),
                 Ok(()) => {
                     let staged = self.stage(&items, &mut freed, &mut refused);
@@ -424,14 +426,20 @@ impl StoreInner {
     }
 
     /// Makes sure that an active file has room, sealing one and taking the next as needed.
-    fn make_room(&self, log: &mut Log, body_bytes: u64, records: usize) -> Result<(), AppendError> {
+    fn make_room(
+        &self,
+        log: &mut Log,
+        body_bytes: u64,
+        records: usize,
+        reserve: Reserve,
+    ) -> Result<(), AppendError> {
         if log.active.as_ref().is_some_and(|active| active.has_room(body_bytes, records)) {
             return Ok(());
         }
         if let Some(active) = &log.active {
             // The next file first: without one this keeps its room for what is smaller.
             if self.state.read().spares.is_empty() {
-                self.create_spare()?;
+                self.create_spare(reserve)?;
             }
             let token = self.state.read().token;
             if let Err(error) = active.seal(token) {
@@ -442,18 +450,18 @@ impl StoreInner {
             }
             log.active = None;
         }
-        self.activate(log)?;
+        self.activate(log, reserve)?;
         let active = log.active.as_ref().expect("activated just now");
         assert!(active.has_room(body_bytes, records), "a group is smaller than a log file");
         Ok(())
     }
 
-    fn activate(&self, log: &mut Log) -> Result<(), AppendError> {
+    fn activate(&self, log: &mut Log, reserve: Reserve) -> Result<(), AppendError> {
         let spare = self.state.write().spares.pop();
         let slot = match spare {
             Some(slot) => slot,
             None => {
-                self.create_spare()?;
+                self.create_spare(reserve)?;
                 self.state.write().spares.pop().expect("created just now; only this thread takes spares")
             }
         };

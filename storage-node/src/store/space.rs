@@ -43,6 +43,15 @@ impl FullError {
     }
 }
 
+/// Whether the space that puts leave free may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// For what stores something.
+    Kept,
+    /// For what frees space: deletes, and the copies of compaction.
+    Used,
+}
+
 /// A file could not be made.
 #[derive(Debug)]
 pub(crate) enum CreateError {
@@ -69,9 +78,10 @@ impl StoreInner {
         Ok((space.total_bytes, space.available_bytes, reserve))
     }
 
-    fn room_for(&self, bytes: u64) -> Result<(), CreateError> {
+    fn room_for(&self, bytes: u64, reserve: Reserve) -> Result<(), CreateError> {
         let (_, available_bytes, reserve_bytes) = self.measure_space().map_err(CreateError::Io)?;
-        if available_bytes < bytes.saturating_add(reserve_bytes) {
+        let kept = if reserve == Reserve::Kept { reserve_bytes } else { 0 };
+        if available_bytes < bytes.saturating_add(kept) {
             return Err(CreateError::Full(FullError { available_bytes, reserve_bytes }));
         }
         Ok(())
@@ -89,8 +99,8 @@ impl StoreInner {
     }
 
     /// Makes a zeroed log file.
-    pub(crate) fn create_spare(&self) -> Result<(), CreateError> {
-        self.room_for(self.options.log_bytes)?;
+    pub(crate) fn create_spare(&self, reserve: Reserve) -> Result<(), CreateError> {
+        self.room_for(self.options.log_bytes, reserve)?;
         let slot = {
             let mut state = self.state.write();
             state.slots_end += 1;
@@ -122,7 +132,7 @@ impl StoreInner {
     /// Makes an allocated segment.
     fn create_segment(&self) -> Result<(), CreateError> {
         let file_bytes = self.options.segment_bytes;
-        self.room_for(file_bytes)?;
+        self.room_for(file_bytes, Reserve::Kept)?;
         let segment = {
             let mut state = self.state.write();
             state.segments_end += 1;
@@ -180,7 +190,7 @@ impl StoreInner {
             }
         }
         self.punch_freed();
-        let made = self.room_for(0).and_then(|()| self.make_ahead());
+        let made = self.room_for(0, Reserve::Kept).and_then(|()| self.make_ahead());
         let (full, answer) = match made {
             Ok(()) => (None, Ok(())),
             Err(CreateError::Full(full)) => (Some(full), Err(full.put_error())),
@@ -200,7 +210,7 @@ impl StoreInner {
 
     fn make_ahead(&self) -> Result<(), CreateError> {
         while self.state.read().spares.len() < SPARES_WANTED {
-            self.create_spare()?;
+            self.create_spare(Reserve::Kept)?;
         }
         let wanted = !self.segment_waiters.lock().is_empty() || {
             let state = self.state.read();
