@@ -134,7 +134,9 @@ impl EmbeddedKv {
         };
         let mut store = Self {
             shared,
-            room: Arc::new(Semaphore::new(options.queue_bytes_max.max(limits::COMMIT_BYTES_MAX * 2) / 1024)),
+            room: Arc::new(Semaphore::new(
+                options.queue_bytes_max.max(limits::COMMIT_BYTES_MAX + 1024) / 1024,
+            )),
             bell,
             threads: Vec::new(),
             report,
