@@ -63,6 +63,9 @@ pub struct Options {
     pub locations_min: usize,
     /// Bytes of commits that may wait; further callers wait for room.
     pub queue_bytes_max: usize,
+    /// Whether a store is made where all locations are empty. Where something else refers to the store it
+    /// must not be: a new one counts from the beginning.
+    pub may_make: bool,
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             checkpoint_bytes_per_second: 64 * 1024 * 1024,
             locations_min: 1,
             queue_bytes_max: 64 * 1024 * 1024,
+            may_make: true,
         }
     }
 }
@@ -97,7 +101,7 @@ impl std::fmt::Debug for EmbeddedKv {
 }
 
 impl EmbeddedKv {
-    /// Opens the store in `locations`, or makes one where all are empty. Blocks: replaying reads journals.
+    /// Opens the store in `locations`, or makes one where all are empty and it may. Blocks: replaying reads journals.
     ///
     /// Locations that are empty, damaged or behind are brought up to date from the others. What was found and
     /// done is in [`EmbeddedKv::report`].
@@ -130,7 +134,9 @@ impl EmbeddedKv {
         };
         let mut store = Self {
             shared,
-            room: Arc::new(Semaphore::new(options.queue_bytes_max.max(limits::COMMIT_BYTES_MAX * 2) / 1024)),
+            room: Arc::new(Semaphore::new(
+                options.queue_bytes_max.max(limits::COMMIT_BYTES_MAX + 1024) / 1024,
+            )),
             bell,
             threads: Vec::new(),
             report,

@@ -9,10 +9,13 @@ use crate::commit::{Check, Commit, Write};
 pub const KEY_BYTES_MAX: usize = 4 * 1024;
 /// Longest value, in bytes. For values that carry the commit position, its 8 bytes count.
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
-/// Most bytes of keys and values that one commit writes.
-pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Most writes in one commit.
-pub const COMMIT_WRITES_MAX: usize = 50_000;
+/// Most bytes of keys and values that one commit writes: 4.8 KiB for each of 10,000 objects published at once,
+/// which is what journal groups have room for. While such a commit is decided and made durable it stands some
+/// five times in memory (the caller's rows, the group, the engine's pages twice, the write), and once more for
+/// each further journal location: 240 MiB with one.
+pub const COMMIT_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Most writes in one commit: 10 for each of 10,000 objects. One that replaces another takes 8.
+pub const COMMIT_WRITES_MAX: usize = 100_000;
 /// Most checks in one commit.
 pub const COMMIT_CHECKS_MAX: usize = 50_000;
 /// Most rows that one scan call may ask for.

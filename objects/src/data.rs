@@ -131,7 +131,10 @@ impl DataPath {
         let nodes = nodes::Nodes::new(nodes);
         nodes.probe(false).await;
         let cluster = cluster::Cluster::open(Arc::clone(&kv), nodes, config.k, config.m).await?;
-        let session = session::Session::open(&*kv, &clock, sole_process).await?;
+        // Metadata that was lost or is older than the nodes must not count from where it stands: an id given
+        // twice would make old shards pass for new ones, and a low token would be refused by every node.
+        let above = cluster.nodes.high_water().await;
+        let session = session::Session::open(&*kv, &clock, sole_process, above).await?;
         let counters = Arc::new(stats::Counters::default());
         let cpu = cpu::CpuPool::new(config.cpu_tasks);
         let sink = chunk_writer::ChunkSink {

@@ -16,6 +16,8 @@ use crate::configuration::{CodingChoice, Configuration};
 
 /// Folder in a node's that keeps a copy of the metadata journal.
 pub(crate) const JOURNAL_NAME: &str = "journal";
+/// File in a node's folder that says only that a process has it open.
+const LOCK_NAME: &str = "lock";
 const RECORD_NAME: &str = "layout.toml";
 const RECORD_HEAD: &str =
     "# Where the storage nodes lie. Written by `ashlar up`; flags and configuration win over it.\n\n";
@@ -36,6 +38,13 @@ pub(crate) struct NodePlace {
 }
 
 impl NodePlace {
+    /// Whether a store was ever opened in its folder: something besides the journal and a lock is there.
+    pub(crate) fn holds_files(&self) -> bool {
+        let is_its_own = |name: &Path| name != Path::new(JOURNAL_NAME) && name != Path::new(LOCK_NAME);
+        // A folder that cannot be listed cannot be said to be empty.
+        RealDisk::new().list_dir(&self.dir).map_or(true, |names| names.iter().any(|name| is_its_own(name)))
+    }
+
     /// Where it keeps its copy of the metadata journal.
     pub(crate) fn journal_dir(&self) -> PathBuf {
         self.dir.join(JOURNAL_NAME)

@@ -1,15 +1,16 @@
 //! The role `metadata`: the embedded store, with its journal in every folder that the layout gives.
 //!
 //! Invariant: every folder that may know of a commit is given to the store, so that it can tell whether the
-//! newest history is among them.
+//! newest history is among them; and no store is made beside nodes that hold shards of another, because a
+//! new one would count ids from the beginning and take those shards for garbage.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ashlar_disk::{Disk, RealDisk};
 use ashlar_metadata::EmbeddedKv;
-use ashlar_metadata::embedded::{JournalLocation, Options};
+use ashlar_metadata::embedded::{JournalLocation, OpenError, Options};
 
 use crate::configuration::Configuration;
 use crate::data_directory::{Layout, metadata_dir};
@@ -20,14 +21,24 @@ pub(crate) fn open(layout: &Layout, tree: &Configuration) -> anyhow::Result<Arc<
     let at = |dir: &Path| JournalLocation { disk: Arc::clone(&disk), dir: dir.to_owned() };
     let mut locations = vec![at(&metadata_dir(&tree.data_dir))];
     locations.extend(layout.journals.iter().map(|dir| at(dir)));
+    let occupied = layout.nodes.iter().filter(|node| node.holds_files());
+    let occupied: Vec<String> = occupied.map(|node| node.dir.display().to_string()).collect();
     let options = Options {
+        may_make: occupied.is_empty(),
         cache_bytes: tree.memory.metadata.to_usize(),
         segment_bytes: tree.metadata.segment.0,
         checkpoint_journal_bytes_min: tree.metadata.checkpoint_after.0,
         checkpoint_bytes_per_second: tree.metadata.checkpoint_bytes_per_second.0,
         ..Options::default()
     };
-    let kv = EmbeddedKv::open(&locations, &options).context("opening metadata")?;
+    let kv = match EmbeddedKv::open(&locations, &options) {
+        Err(OpenError::NoStore { dirs }) => bail!(
+            "there is no metadata in {}, but storage nodes hold data in {}; metadata made anew would not know that data and would delete it. Put back the metadata folder as it was, or give an empty --data-dir (and empty disks) to begin a new store",
+            dirs.join(", "),
+            occupied.join(", ")
+        ),
+        opened => opened.context("opening metadata")?,
+    };
     let report = kv.report();
     for note in &report.notes {
         tracing::warn!(note, "metadata was not as it should be");

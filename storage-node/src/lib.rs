@@ -13,8 +13,8 @@ mod store;
 pub use memory::MemoryNode;
 pub use service::{
     BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FOOTER_BYTES_MAX, FencingToken, FootedRead,
-    LIST_LIMIT_MAX, MalformedShard, NodeHealth, NodeId, PutError, ReadError, SHARD_BYTES_MAX, ShardEntry,
-    ShardPut, ShardRead, ShardService, ShardWriter, SpaceReport, Unavailable, Verify,
+    HighWater, LIST_LIMIT_MAX, MalformedShard, NodeHealth, NodeId, PutError, ReadError, SHARD_BYTES_MAX,
+    ShardEntry, ShardPut, ShardRead, ShardService, ShardWriter, SpaceReport, Unavailable, Verify,
 };
 pub use store::{
     Counter, DiskUuid, Flusher, FlusherOptions, FlusherStats, LogDamage, OpenError, OpenReport, STORE_FORMAT,

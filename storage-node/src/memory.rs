@@ -5,7 +5,7 @@
 
 use crate::checked::{byte_range, check_blocks, check_shape};
 use crate::service::{
-    BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FencingToken, FootedRead, LIST_LIMIT_MAX,
+    BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FencingToken, FootedRead, HighWater, LIST_LIMIT_MAX,
     MalformedShard, NodeHealth, PutError, ReadError, ShardEntry, ShardPut, ShardRead, ShardService,
     ShardWriter, SpaceReport, Unavailable, Verify,
 };
@@ -248,6 +248,13 @@ impl ShardService for MemoryNode {
                 bytes: u32::try_from(shard.bytes.len()).expect("a shard fits u32"),
             })
             .collect())
+    }
+
+    async fn high_water(&self) -> Result<HighWater, Unavailable> {
+        self.arrive().await?;
+        let state = self.state.lock();
+        let session = state.shards.last_key_value().map(|(id, _)| id.chunk.blob.session);
+        Ok(HighWater { session, token: state.highest_token })
     }
 
     async fn space(&self) -> Result<SpaceReport, Unavailable> {

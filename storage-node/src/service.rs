@@ -6,7 +6,7 @@
 //!
 //! Deliberately knows nothing of objects, manifests, or of the other shards of a chunk.
 
-use ashlar_chunker::{CommitmentDecodeError, ShardId};
+use ashlar_chunker::{CommitmentDecodeError, SessionId, ShardId};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::fmt;
@@ -93,6 +93,15 @@ pub struct ShardEntry {
     pub id: ShardId,
     /// Its bytes, footer not counted.
     pub bytes: u32,
+}
+
+/// How far a node has seen others count, so that somebody who has lost count can go on above it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HighWater {
+    /// Highest session of which a shard is here, quarantined ones included.
+    pub session: Option<SessionId>,
+    /// Highest fencing token that was accepted.
+    pub token: FencingToken,
 }
 
 /// What a node holds and can still take, in bytes.
@@ -351,6 +360,9 @@ pub trait ShardService: Send + Sync + 'static {
     /// Up to `limit` (at most [`LIST_LIMIT_MAX`]) shards in id order, the first of them after `after`.
     /// Quarantined shards are left out.
     async fn list(&self, after: Option<ShardId>, limit: usize) -> Result<Vec<ShardEntry>, Unavailable>;
+
+    /// The highest session and token that the node knows.
+    async fn high_water(&self) -> Result<HighWater, Unavailable>;
 
     /// What the node holds and can take.
     async fn space(&self) -> Result<SpaceReport, Unavailable>;

@@ -38,7 +38,7 @@ pub mod format {
 
 use crate::checked::check_shape;
 use crate::service::{
-    BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FencingToken, FootedRead, LIST_LIMIT_MAX,
+    BlockRange, Corruption, DELETE_IDS_MAX, DeleteError, FencingToken, FootedRead, HighWater, LIST_LIMIT_MAX,
     NodeHealth, NodeId, PutError, ReadError, ShardEntry, ShardPut, ShardRead, ShardService, ShardWriter,
     SpaceReport, Unavailable, Verify,
 };
@@ -54,7 +54,7 @@ use log::{Append, Log, WriteClaim};
 use parking_lot::{Condvar, Mutex, RwLock};
 use read::Wanted;
 use space::{FullError, Punch};
-use state::State;
+use state::{EXTENT_BYTES_MAX, State};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,8 +68,6 @@ const LOCK_FILE: &str = "lock";
 const TOMBSTONES_PER_APPEND: usize = 1000;
 /// Smallest log file that holds the largest group and its seal.
 const LOG_BYTES_MIN: u64 = 1 << 20;
-/// Smallest segment that holds the largest shard and footer.
-const SEGMENT_BYTES_MIN: u64 = 5 << 20;
 
 /// Sizes and limits of a [`Store`].
 #[derive(Clone)]
@@ -278,6 +276,8 @@ impl StoreInner {
 
     async fn put(self: &Arc<Self>, shard: ShardPut) -> Result<(), PutError> {
         let ShardPut { id, cells, footer } = shard;
+        // Counted before the store is found open, so that closing waits for everybody who found it so.
+        let _activity = self.begin_activity();
         self.check_writable()?;
         let found = cells.iter().map(|cell| u64::try_from(cell.len()).expect("usize fits u64")).sum();
         let shard_bytes = check_shape(id, found, &footer)?.shard_bytes();
@@ -291,7 +291,8 @@ impl StoreInner {
         }
     }
 
-    async fn delete(&self, ids: &[ShardId], token: FencingToken) -> Result<(), DeleteError> {
+    async fn delete(self: &Arc<Self>, ids: &[ShardId], token: FencingToken) -> Result<(), DeleteError> {
+        let _activity = self.begin_activity();
         if ids.len() > DELETE_IDS_MAX {
             return Err(DeleteError::TooMany { ids: ids.len() });
         }
@@ -339,7 +340,7 @@ impl Store {
         let (log_bytes, segment_bytes) = (options.log_bytes, options.segment_bytes);
         let whole = |bytes: u64| bytes.is_multiple_of(4096) && bytes <= u64::from(u32::MAX);
         if log_bytes < LOG_BYTES_MIN
-            || segment_bytes < SEGMENT_BYTES_MIN
+            || segment_bytes < EXTENT_BYTES_MAX
             || !whole(log_bytes)
             || !whole(segment_bytes)
         {
@@ -435,8 +436,9 @@ impl Store {
         self.inner.keep().is_some()
     }
 
-    /// Refuses new writes, waits until those under way are done, and gives the folder free. Blocks; reads
-    /// that are under way may still finish afterwards.
+    /// Refuses new writes, waits until those under way are done, and gives the folder free. Blocks, so it must
+    /// not be called on the only thread that could drive those writes on; reads that are under way may still
+    /// finish afterwards.
     pub fn close(&self) {
         let inner = &self.inner;
         inner.closed.store(true, Ordering::Release);
@@ -491,7 +493,7 @@ impl ShardService for Store {
 
     async fn quarantine(&self, id: ShardId) -> Result<(), Unavailable> {
         self.inner.check_open()?;
-        self.inner.set_aside(id);
+        self.inner.set_aside(id, None);
         Ok(())
     }
 
@@ -503,6 +505,13 @@ impl ShardService for Store {
             .take(limit.min(LIST_LIMIT_MAX))
             .map(|(id, location)| ShardEntry { id, bytes: location.shard_bytes })
             .collect())
+    }
+
+    async fn high_water(&self) -> Result<HighWater, Unavailable> {
+        self.inner.check_open()?;
+        let state = self.inner.state.read();
+        let session = state.index.last().map(|id| id.chunk.blob.session);
+        Ok(HighWater { session, token: state.token })
     }
 
     async fn space(&self) -> Result<SpaceReport, Unavailable> {

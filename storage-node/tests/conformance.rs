@@ -8,8 +8,8 @@ mod shards;
 use ashlar_chunker::{BLOCK_BYTES, ShardIndex};
 use ashlar_disk::{Disk, FaultyDisk, RealDisk};
 use ashlar_storage_node::{
-    BlockRange, Corruption, DeleteError, FencingToken, Flusher, FlusherOptions, MalformedShard, MemoryNode,
-    NodeHealth, NodeId, PutError, ReadError, ShardPut, ShardService, Store, StoreOptions, Verify,
+    BlockRange, Corruption, DeleteError, FencingToken, Flusher, FlusherOptions, HighWater, MalformedShard,
+    MemoryNode, NodeHealth, NodeId, PutError, ReadError, ShardPut, ShardService, Store, StoreOptions, Verify,
 };
 use bytes::Bytes;
 use shards::{id, shard};
@@ -107,6 +107,22 @@ async fn cells_stream_and_an_unsealed_writer_leaves_nothing() {
             assert_eq!(read_all(&*node, put.id).await, put.cells.concat());
             node.put(put.clone()).await.unwrap();
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_tells_how_far_sessions_and_tokens_have_come() {
+    on_each(|node| async move {
+        assert_eq!(node.high_water().await.unwrap(), HighWater::default());
+        let put = shard(1, 5000).remove(0);
+        node.put(put.clone()).await.unwrap();
+        node.delete(&[], FencingToken(9)).await.unwrap();
+        let session = Some(put.id.chunk.blob.session);
+        assert_eq!(node.high_water().await.unwrap(), HighWater { session, token: FencingToken(9) });
+        node.delete(&[put.id], FencingToken(10)).await.unwrap();
+        let token = FencingToken(10);
+        assert_eq!(node.high_water().await.unwrap(), HighWater { session: None, token });
     })
     .await;
 }

@@ -55,6 +55,26 @@ fn more_lost_nodes_than_parity_replaces_are_not_taken_for_a_fresh_start() {
 }
 
 #[test]
+fn an_empty_metadata_folder_beside_full_nodes_is_refused_and_may_be_put_back() {
+    let stand = Stand::new();
+    let server = stand.start(&[]);
+    fill(&server);
+    server.stop();
+    let metadata = stand.data().join("metadata");
+    let aside = stand.path("metadata-aside");
+    std::fs::rename(&metadata, &aside).unwrap();
+    // The second attempt finds what the first one left.
+    for _ in 0..2 {
+        let said = refusal(&stand.up(&[]).output().unwrap());
+        assert!(said.contains(&metadata.display().to_string()), "{said}");
+        assert!(said.contains("nodes/node-5") && said.contains("--data-dir"), "{said}");
+    }
+    remove(&metadata);
+    std::fs::rename(&aside, &metadata).unwrap();
+    check(&stand.start(&[]));
+}
+
+#[test]
 fn with_several_disks_the_metadata_directory_and_two_nodes_may_go_at_once() {
     let stand = Stand::new();
     let disks: Vec<String> =

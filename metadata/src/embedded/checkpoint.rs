@@ -205,6 +205,12 @@ impl CheckpointWriter {
 /// What an unfinished checkpoint is called.
 pub(crate) const UNFINISHED_NAME: &str = "checkpoint-unfinished";
 
+/// Gives back what an unfinished checkpoint takes.
+pub(crate) fn discard_unfinished(disk: &dyn Disk, dir: &Path) {
+    // One that stays is void, and removed before the next is begun.
+    let _ = disk.remove_file(&dir.join(UNFINISHED_NAME));
+}
+
 /// Why a checkpoint could not be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CheckpointError {

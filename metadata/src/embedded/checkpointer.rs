@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::checkpoint::{CheckpointError, CheckpointReader, CheckpointWriter, Frame};
+use super::checkpoint::{self, CheckpointError, CheckpointReader, CheckpointWriter, Frame};
 use super::committer::Shared;
 use super::fields::len_u64;
 use super::location::JournalLocation;
@@ -228,7 +228,7 @@ impl Checkpointer {
             let JournalLocation { disk, dir } = location;
             match CheckpointWriter::create(Arc::clone(disk), dir, self.shared.store, view.point) {
                 Ok(writer) => writers.push((*id, writer)),
-                Err(error) => self.take_out(*id, &error.to_string()),
+                Err(error) => self.give_up(*id, &error),
             }
         }
         match self.write(&view, &mut writers) {
@@ -244,15 +244,18 @@ impl Checkpointer {
                     finished += u64::from(self.shared.journals.set_checkpoint(id, checkpoint));
                     self.checkpoint_bytes = checkpoint.bytes;
                 }
-                Err(error) => self.take_out(id, &error.to_string()),
+                Err(error) => self.give_up(id, &error),
             }
         }
         self.shared.stats.lock().checkpoints += u64::from(finished > 0);
     }
 
-    fn take_out(&self, id: LocationId, cause: &str) {
-        self.shared.journals.take_out(id, &format!("failed to write a checkpoint: {cause}"));
-        self.failed(format!("a checkpoint could not be written: {cause}"));
+    /// Leaves a location with the base it has: its journal goes on, and the next checkpoint may succeed.
+    fn give_up(&self, id: LocationId, error: &std::io::Error) {
+        if let Some(Replica { location, .. }) = self.replicas.iter().find(|replica| replica.id == id) {
+            checkpoint::discard_unfinished(&*location.disk, &location.dir);
+        }
+        self.failed(format!("a checkpoint could not be written: {error}"));
     }
 
     /// Streams all rows into the writers; a writer that fails is dropped. `false` when the store closes.
@@ -267,7 +270,7 @@ impl Checkpointer {
             writers.retain_mut(|(id, writer)| match writer.push(frame) {
                 Ok(()) => true,
                 Err(error) => {
-                    self.take_out(*id, &error.to_string());
+                    self.give_up(*id, &error);
                     false
                 }
             });

@@ -15,11 +15,12 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::fields::len_u64;
-use super::group::{Group, GroupBuilder, JournalPoint, StoreId};
+use super::group::{GROUP_BODY_BYTES_MAX, Group, GroupBuilder, JournalPoint, StoreId};
 use super::journals::Journals;
 use super::rows::{Overlay, Rows, RowsError, View};
 use super::stats::Stats;
 use crate::commit::{Commit, CommitError, Outcome, TransactionId};
+use crate::limits;
 use crate::ordered_kv::{Position, ReadError};
 use crate::plan::{self, Change};
 
@@ -27,6 +28,13 @@ use crate::plan::{self, Change};
 const GROUP_COMMITS_MAX: usize = 4096;
 /// A group is closed by the commit that reaches this many bytes.
 const GROUP_BYTES_TARGET: usize = 8 * 1024 * 1024;
+/// Bytes around each change in a record, and to spare.
+const CHANGE_BYTES: usize = 16;
+const _: () = assert!(
+    GROUP_BYTES_TARGET + limits::COMMIT_BYTES_MAX + limits::COMMIT_WRITES_MAX * CHANGE_BYTES
+        < GROUP_BODY_BYTES_MAX,
+    "a group closed by the largest commit must read back"
+);
 
 /// What a caller waits for.
 pub(crate) enum Request {

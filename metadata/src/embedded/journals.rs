@@ -160,14 +160,6 @@ impl Journals {
         }
     }
 
-    /// Takes a location out because something else than its journal failed there.
-    pub(crate) fn take_out(&self, id: LocationId, cause: &str) {
-        if let Some(thread) = self.threads.iter().find(|thread| thread.id == id) {
-            thread.stats.lock().out.get_or_insert_with(|| cause.to_owned());
-        }
-        // The others are told before the next group.
-    }
-
     /// Whether the location of that id takes part.
     pub(crate) fn is_member(&self, id: LocationId) -> bool {
         self.threads.iter().any(|thread| thread.id == id && thread.is_in())

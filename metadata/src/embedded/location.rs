@@ -46,6 +46,7 @@ impl std::fmt::Debug for JournalLocation {
 #[derive(Clone, Debug)]
 pub(crate) struct FullSegment {
     pub(crate) path: PathBuf,
+    pub(crate) number: u64,
     pub(crate) bytes: u64,
     /// Of its last group; 0 when it holds none.
     pub(crate) last_sequence: u64,
@@ -93,6 +94,8 @@ pub(crate) struct WriterStart {
     /// As found; `None` for a location that begins anew.
     pub(crate) superblock: Option<Superblock>,
     pub(crate) full: Vec<FullSegment>,
+    /// Group up to which a durable base of its own holds everything.
+    pub(crate) base: u64,
     pub(crate) first_segment: u64,
     pub(crate) segment_bytes: u64,
 }
@@ -101,8 +104,9 @@ impl JournalWriter {
     /// Begins a new segment beside what is there; takes groups at once, but counts for nothing until
     /// [`JournalWriter::join`].
     pub(crate) fn start(start: WriterStart, new_id: LocationId) -> io::Result<Self> {
-        let WriterStart { location: JournalLocation { disk, dir }, lock, store, superblock, full, .. } =
-            start;
+        let WriterStart {
+            location: JournalLocation { disk, dir }, lock, store, superblock, mut full, ..
+        } = start;
         let superblock_file = match superblock {
             Some(_) => Some(disk.open_direct(&dir.join(SUPERBLOCK_NAME), OpenMode::Existing)?),
             None => None,
@@ -122,8 +126,18 @@ impl JournalWriter {
             number: start.first_segment,
             bytes: round_up(start.segment_bytes, len_u64(BLOCK_BYTES)),
         };
-        let file = create_zeroed(&*disk, &dir, header.bytes)?;
-        let active = activate(&*disk, &dir, &dir.join(NEXT_NAME), file, header)?;
+        let made = create_zeroed(&*disk, &dir, header.bytes)
+            .and_then(|file| activate(&*disk, &dir, &dir.join(NEXT_NAME), file, header));
+        let active = match made {
+            Err(error) if is_full(&error) => {
+                discard_next(&*disk, &dir);
+                let at = spare(&full, header.bytes, start.base).ok_or(error)?;
+                let old = full.remove(at);
+                let file = disk.open_direct(&old.path, OpenMode::Existing)?;
+                activate(&*disk, &dir, &old.path, file, header)?
+            }
+            made => made?,
+        };
         Ok(Self {
             disk,
             dir,
@@ -217,7 +231,7 @@ impl JournalWriter {
 
     fn roll(&mut self, bytes: u64) -> io::Result<()> {
         while !matches!(self.next, NextSegment::Ready(_)) {
-            self.prepare(u64::MAX)?;
+            self.work_ahead(u64::MAX)?;
         }
         if let NextSegment::Ready(next) = std::mem::replace(&mut self.next, NextSegment::None) {
             self.retire(next);
@@ -239,14 +253,26 @@ impl JournalWriter {
         let old = std::mem::replace(&mut self.active, next);
         self.full.push(FullSegment {
             path: self.dir.join(segment_name(old.header.number)),
+            number: old.header.number,
             bytes: old.header.bytes,
             last_sequence: old.last_sequence,
         });
     }
 
     /// Works ahead on the next segment, in proportion to `appended_bytes`, so that no commit waits for a
-    /// whole segment of zeroes.
+    /// whole segment of zeroes. On a full disk it is tried again after the next append: there is room in the
+    /// active segment, and somebody may free some on the disk.
     pub(crate) fn prepare(&mut self, appended_bytes: u64) -> io::Result<()> {
+        match self.work_ahead(appended_bytes) {
+            Err(error) if is_full(&error) => {
+                discard_next(&*self.disk, &self.dir);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn work_ahead(&mut self, appended_bytes: u64) -> io::Result<()> {
         let header = SegmentHeader {
             number: self.active.header.number + 1,
             bytes: self.segment_bytes,
@@ -272,12 +298,14 @@ impl JournalWriter {
     }
 
     fn begin_next(&mut self, header: SegmentHeader) -> io::Result<NextSegment> {
-        let Some(old) = self.recycled.pop() else {
+        let Some(old) = self.recycled.last() else {
             let file = create_allocated(&*self.disk, &self.dir, header.bytes)?;
             return Ok(NextSegment::Zeroing { file, zeroed: 0 });
         };
         let file = self.disk.open_direct(&old.path, OpenMode::Existing)?;
-        Ok(NextSegment::Ready(activate(&*self.disk, &self.dir, &old.path, file, header)?))
+        let next = activate(&*self.disk, &self.dir, &old.path, file, header)?;
+        self.recycled.pop();
+        Ok(NextSegment::Ready(next))
     }
 
     /// Gives up segments that hold nothing after group `sequence`, which a durable base contains.
@@ -323,6 +351,27 @@ pub(crate) fn clear(disk: &dyn Disk, dir: &Path, keep: impl Fn(&str) -> bool) ->
 /// Whether a file is left over from work that was cut short.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     [NEXT_NAME, SUPERBLOCK_NEW_NAME, UNFINISHED_NAME].contains(&name)
+}
+
+/// A segment to use again at opening: one that the base contains, and not the newest, because without that a
+/// header torn by a crash would leave nothing that the superblock counts on.
+fn spare(full: &[FullSegment], bytes: u64, base: u64) -> Option<usize> {
+    let newest = full.iter().map(|segment| segment.number).max()?;
+    let is_spare = |segment: &FullSegment| {
+        segment.bytes == bytes && segment.last_sequence <= base && segment.number < newest
+    };
+    full.iter().position(is_spare)
+}
+
+/// Whether an error says that the disk is full, which passes, rather than broken.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Gives back what an unfinished next segment takes.
+fn discard_next(disk: &dyn Disk, dir: &Path) {
+    // One that stays is void, and overwritten by the next attempt.
+    let _ = disk.remove_file(&dir.join(NEXT_NAME));
 }
 
 fn create_allocated(disk: &dyn Disk, dir: &Path, bytes: u64) -> io::Result<Arc<dyn DiskFile>> {

@@ -79,7 +79,8 @@ pub(crate) fn open(locations: &[JournalLocation], options: &Options) -> Result<O
     };
     let mut report = OpenReport::default();
     let (scans, indexes) = scan_all(locations, &mut report)?;
-    let recovered = recover(&scans, first, options.cache_bytes, StoreId(rand::random()))?;
+    let new_store = options.may_make.then(|| StoreId(rand::random()));
+    let recovered = recover(&scans, first, options.cache_bytes, new_store)?;
     let Recovered { store, rows, end, history, rebuilt, replayed_commits, notes } = recovered;
     report.is_new = end.sequence == 0;
     report.rebuilt = rebuilt;
@@ -216,12 +217,18 @@ fn join_one(
             !anew && !is_unfinished(name) && !is_stale
         })?;
         let full = if anew { Vec::new() } else { scan.full_segments() };
+        let base = plan.as_ref().map_or(0, |plan| plan.base);
+        // What a killed process left in the page cache alone counts from now on, so it is made durable first.
+        for segment in scan.segments.iter().filter(|segment| !anew && segment.last_sequence() > base) {
+            segment.file.sync_data()?;
+        }
         let start = WriterStart {
             location: scan.location.clone(),
             lock: scan.lock,
             store,
             superblock,
             full,
+            base,
             first_segment,
             segment_bytes: options.segment_bytes,
         };
@@ -282,7 +289,11 @@ fn begin_epoch(joining: &mut Vec<Joining>, end: &JournalPoint, epoch: u64, repor
         }
     }
     let before_mark = joining.len();
-    joining.retain_mut(|joining| keep_or_report(joining.writer.append(&mark), &joining.location, report));
+    joining.retain_mut(|joining| {
+        // The next segment is taken from the disk at once, so that a full one is no obstacle later.
+        let marked = joining.writer.append(&mark).and_then(|()| joining.writer.prepare(0));
+        keep_or_report(marked, &joining.location, report)
+    });
     let members: Vec<LocationId> = joining.iter().map(|joining| joining.writer.id()).collect();
     if members.len() < before_mark {
         joining.retain_mut(|joining| {

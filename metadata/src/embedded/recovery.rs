@@ -30,6 +30,12 @@ pub enum OpenError {
         /// How many.
         locations: usize,
     },
+    /// Every location is empty, and a store may not be made there.
+    #[error("there is no store in {}", .dirs.join(", "))]
+    NoStore {
+        /// The folders.
+        dirs: Vec<String>,
+    },
     /// Another process has it open.
     #[error("{dir} is in use by another process")]
     InUse {
@@ -50,7 +56,7 @@ pub enum OpenError {
         /// The folder.
         dir: String,
     },
-    /// Two histories of equal standing contradict each other: the locations were once opened apart.
+    /// Two histories of the same epoch contradict each other: the locations were once opened apart.
     #[error("the journals contradict each other at group {sequence}: they were written to separately")]
     Diverged {
         /// The group at which they stand.
@@ -175,11 +181,13 @@ fn read(entry: &Entry, scans: &[Scan]) -> Option<Group> {
 }
 
 /// Chooses the newest history among what was found and brings the rows to its end, durably.
+///
+/// `new_store`: what a store is called that has to be made; `None` where none may be.
 pub(crate) fn recover(
     scans: &[Scan],
     first: &JournalLocation,
     cache_bytes: usize,
-    new_store: StoreId,
+    new_store: Option<StoreId>,
 ) -> Result<Recovered, OpenError> {
     let mut notes = Vec::new();
     let opened = match Rows::open(&first.disk, &first.dir, cache_bytes) {
@@ -194,6 +202,10 @@ pub(crate) fn recover(
     let store = store_of(scans, kept.as_ref().map(|(store, _)| *store), first)?;
     let all_fresh = scans.iter().all(|scan| scan.condition == Condition::Fresh);
     let Some(store) = store.filter(|_| !(all_fresh && kept.is_none())) else {
+        let Some(new_store) = new_store else {
+            let dirs = scans.iter().map(|scan| scan.location.dir.display().to_string()).collect();
+            return Err(OpenError::NoStore { dirs });
+        };
         let rows = fresh_rows(rows, first, cache_bytes)?;
         let end = JournalPoint::genesis(new_store);
         let history = History { entries: Vec::new(), start: (0, end.chain) };
@@ -308,9 +320,6 @@ fn newest_history(
         }
     }
     let end = ends.iter().copied().max_by_key(JournalPoint::rank).unwrap_or(JournalPoint::genesis(store));
-    if ends.iter().any(|other| other.rank() == end.rank() && other.chain != end.chain) {
-        return Err(OpenError::Diverged { sequence: end.sequence });
-    }
     let mut entries = Vec::new();
     let mut start = (end.sequence, end.chain);
     while let Some(entry) = pool.remove(&start) {
@@ -318,7 +327,16 @@ fn newest_history(
         entries.push(entry);
     }
     entries.reverse();
-    Ok((end, History { entries, start }))
+    let history = History { entries, start };
+    // Within an epoch there is one writer, whose groups follow each other: whatever else names this epoch was
+    // written by somebody who opened other locations. Groups in flight may differ only at the end of an epoch.
+    let apart = |other: &&JournalPoint| {
+        other.epoch == end.epoch && other.sequence >= history.start.0 && !history.contains(other)
+    };
+    match ends.iter().find(apart) {
+        Some(other) => Err(OpenError::Diverged { sequence: other.sequence }),
+        None => Ok((end, history)),
+    }
 }
 
 fn fresh_rows(opened: Option<Rows>, first: &JournalLocation, cache_bytes: usize) -> Result<Rows, OpenError> {

@@ -42,6 +42,13 @@ pub(crate) struct ScannedSegment {
     pub(crate) groups: Vec<FoundGroup>,
 }
 
+impl ScannedSegment {
+    /// Of its last group; 0 when it holds none.
+    pub(crate) fn last_sequence(&self) -> u64 {
+        self.groups.iter().map(|group| group.header.after.sequence).max().unwrap_or(0)
+    }
+}
+
 impl Scan {
     /// Which store it belongs to, as far as it tells.
     pub(crate) fn store(&self) -> Option<StoreId> {
@@ -72,8 +79,9 @@ impl Scan {
     pub(crate) fn full_segments(&self) -> Vec<FullSegment> {
         let full = |segment: &ScannedSegment| FullSegment {
             path: segment.path.clone(),
+            number: segment.header.number,
             bytes: segment.header.bytes,
-            last_sequence: segment.groups.iter().map(|group| group.header.after.sequence).max().unwrap_or(0),
+            last_sequence: segment.last_sequence(),
         };
         self.segments.iter().map(full).collect()
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use ashlar_storage_node::{NodeHealth, PutError, ReadError, ShardService};
+use ashlar_storage_node::{HighWater, NodeHealth, PutError, ReadError, ShardService};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -197,6 +197,16 @@ impl Nodes {
     /// Times that any node became suspect.
     pub(crate) fn doubts(&self) -> u64 {
         self.all().map(|node| node.doubts.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The highest number that any answering node has seen as a session or a fencing token.
+    pub(crate) async fn high_water(&self) -> u64 {
+        let asked = self.all().map(|node| async move {
+            let answer = tokio::time::timeout(PROBE_TIMEOUT, node.service.high_water()).await;
+            let HighWater { session, token } = answer.ok()?.ok()?;
+            Some(token.0.max(session.map_or(0, |session| session.0)))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().max().unwrap_or(0)
     }
 
     /// Nodes that take writes.

@@ -57,15 +57,16 @@ impl Drop for InFlightGuard {
 }
 
 impl Session {
-    /// Takes a new session id. With `fence_others` every earlier session is ended in the same commit: only
+    /// Takes a new session id, higher than `above`. With `fence_others` every earlier session is ended in the same commit: only
     /// for a process that knows itself to be the only one.
     pub(crate) async fn open(
         kv: &dyn OrderedKv,
         clock: &Clock,
         fence_others: bool,
+        above: u64,
     ) -> Result<Arc<Self>, Error> {
         for _ in 0..OPEN_ATTEMPTS {
-            let (id, commit) = opening(kv, clock, fence_others).await?;
+            let (id, commit) = opening(kv, clock, fence_others, above).await?;
             match kv.commit(commit).await {
                 Ok(row_version) => {
                     return Ok(Arc::new(Self {
@@ -144,6 +145,7 @@ async fn opening(
     kv: &dyn OrderedKv,
     clock: &Clock,
     fence_others: bool,
+    above: u64,
 ) -> Result<(SessionId, Commit), Error> {
     const READING: &str = "reading sessions";
     let snapshot = kv.snapshot().await.map_err(|e| Error::internal(READING, e))?;
@@ -161,7 +163,8 @@ async fn opening(
             u64::from_be_bytes(bytes)
         }
     };
-    let id = SessionId(last_id + 1);
+    let next = last_id.max(above).checked_add(1);
+    let id = SessionId(next.ok_or_else(|| Error::internal(READING, "no session id is left"))?);
     let mut put = |key, value| commit.writes.push(Write::Put { key, value });
     put(last_key, Bytes::copy_from_slice(&id.0.to_be_bytes()));
     put(sessions::key(id.0), SessionRow { live: true, started: clock.now() }.encode());

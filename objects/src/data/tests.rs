@@ -6,4 +6,5 @@ mod footers;
 mod memory;
 mod repairs;
 mod round_trips;
+mod session;
 mod world;

@@ -4,8 +4,8 @@
 
 use ashlar_chunker::ShardId;
 use ashlar_storage_node::{
-    BlockRange, DeleteError, FencingToken, FootedRead, NodeHealth, PutError, ReadError, ShardEntry, ShardPut,
-    ShardRead, ShardService, ShardWriter, SpaceReport, Unavailable, Verify,
+    BlockRange, DeleteError, FencingToken, FootedRead, HighWater, NodeHealth, PutError, ReadError,
+    ShardEntry, ShardPut, ShardRead, ShardService, ShardWriter, SpaceReport, Unavailable, Verify,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -64,6 +64,10 @@ impl ShardService for Absent {
     }
 
     async fn list(&self, _: Option<ShardId>, _: usize) -> Result<Vec<ShardEntry>, Unavailable> {
+        Err(self.unavailable())
+    }
+
+    async fn high_water(&self) -> Result<HighWater, Unavailable> {
         Err(self.unavailable())
     }
 

@@ -1,7 +1,8 @@
 //! Compaction: what still counts of a mostly dead log file is appended again, and the file becomes free.
 //!
 //! Tombstones are copied too unless the file is the log's oldest: as long as an earlier file may hold the
-//! shard, its tombstone must follow. Crash-safe at any point, because the file is freed by one durable write
+//! shard, its tombstone must follow. The file with the highest sequence is left alone, so that a header with
+//! the highest fencing token always remains. Crash-safe at any point, because the file is freed by one durable write
 //! after every copy is durable, and replaying both changes nothing. Paced, so that it never takes the disk.
 
 use super::StoreInner;
@@ -10,8 +11,10 @@ use super::index::{FileId, Location};
 use super::log::Append;
 use super::record::{Generation, PAGE_BYTES, RecordHeader, RecordKind, SummaryEntry};
 use super::recover::read_entries;
+use ashlar_chunker::ShardId;
 use ashlar_disk::{DiskFile, OpenMode};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +30,8 @@ const STEP_RECORDS: usize = 1000;
 pub(crate) struct Keeping {
     job: Option<Job>,
     next_step: Option<Instant>,
+    /// Log files that could not be read or emptied; left as they are until the store is opened again.
+    failed: HashSet<u32>,
 }
 
 impl Keeping {
@@ -45,6 +50,14 @@ struct Job {
     oldest: bool,
 }
 
+/// Why records were not copied.
+enum StepError {
+    /// The file does not read.
+    Unreadable,
+    /// The log does not take them now.
+    Refused,
+}
+
 impl StoreInner {
     /// Goes on with compaction if it is time; when to come again, if there is more to do.
     pub(crate) fn compact(&self, keeping: &mut Keeping) -> Option<Duration> {
@@ -52,18 +65,33 @@ impl StoreInner {
         if let Some(wait) = keeping.next_step.and_then(|next| next.checked_duration_since(now)) {
             return Some(wait);
         }
-        if keeping.job.is_none() {
-            keeping.job = self.begin_job();
+        while keeping.job.is_none() {
+            let slot = self.state.read().compactible(self.options.compact_live_percent, &keeping.failed)?;
+            keeping.job = self.begin_job(slot);
+            if keeping.job.is_none() {
+                keeping.failed.insert(slot);
+            }
         }
         let job = keeping.job.as_mut()?;
-        let Some(copied) = self.step(job) else {
+        let slot = job.slot;
+        let copied = match self.step(job) {
+            Ok(copied) => copied,
+            Err(StepError::Unreadable) => {
+                keeping.failed.insert(slot);
+                keeping.job = None;
+                return Some(Duration::ZERO);
+            }
             // Full, poisoned or closed: the file stays as it is, and is found again later.
-            keeping.job = None;
-            return None;
+            Err(StepError::Refused) => {
+                keeping.job = None;
+                return None;
+            }
         };
         self.stats.compacted_bytes.add(copied);
         if job.next == job.entries.len() {
-            self.free_log(job);
+            if !self.free_log(job) {
+                keeping.failed.insert(slot);
+            }
             keeping.job = None;
         }
         let pause =
@@ -72,30 +100,49 @@ impl StoreInner {
         Some(pause)
     }
 
-    fn begin_job(&self) -> Option<Job> {
-        let (slot, used, oldest) = {
+    /// `None` if the file cannot be read.
+    fn begin_job(&self, slot: u32) -> Option<Job> {
+        let (used, oldest) = {
             let state = self.state.read();
-            let slot = state.compactible(self.options.compact_live_percent)?;
             let used = *state.logs.get(&slot)?;
-            (slot, used, state.logs.values().all(|log| log.sequence >= used.sequence))
+            (used, state.logs.values().all(|log| log.sequence >= used.sequence))
         };
         let file = self
             .disk
             .open_direct(&self.folder.join(file_name(FileId::Log(slot))), OpenMode::Existing)
             .ok()?;
         let entries = read_entries(&*file, used.file_bytes, used.generation).ok()?;
+        // Records that do not read now would go with the file, while the index still rests on them. Inline
+        // ones are counted by what is live of them.
+        let count = |wanted: fn(&RecordKind) -> bool| {
+            u64::try_from(entries.iter().filter(|entry| wanted(&entry.header.kind)).count())
+                .expect("usize fits u64")
+        };
+        let extents = count(|kind| matches!(kind, RecordKind::Extent { .. }));
+        let tombstones = count(|kind| matches!(kind, RecordKind::Tombstone | RecordKind::Fence));
+        if (extents, tombstones) != (used.extents, used.tombstones) {
+            return None;
+        }
         Some(Job { slot, file, generation: used.generation, entries, next: 0, oldest })
     }
 
-    /// Copies the next records that count; their bytes, or `None` if that failed.
-    fn step(&self, job: &mut Job) -> Option<u64> {
+    /// Copies the next records that count; their bytes.
+    fn step(&self, job: &mut Job) -> Result<u64, StepError> {
         let mut copied = 0;
         let mut waiting = Vec::new();
         while copied < STEP_BYTES && waiting.len() < STEP_RECORDS && job.next < job.entries.len() {
             let entry = job.entries[job.next];
             job.next += 1;
             let Some(from) = self.counts(job, &entry) else { continue };
-            let Ok(body) = self.body(job, &entry) else { continue };
+            let body = match self.body(job, &entry) {
+                Ok(Some(body)) => body,
+                Ok(None) => {
+                    self.give_up(entry.header.id, from);
+                    continue;
+                }
+                // It may read another time; what was queued until here is copied all the same.
+                Err(_) => return Err(StepError::Unreadable),
+            };
             let record_bytes = u64::try_from(RecordHeader::BYTES + body.len()).expect("usize fits u64");
             copied += record_bytes;
             let (done, outcome) = oneshot::channel();
@@ -103,7 +150,8 @@ impl StoreInner {
             waiting.push(outcome);
         }
         // An answer that never comes is a copy that was not made.
-        waiting.into_iter().all(|outcome| outcome.blocking_recv().is_ok()).then_some(copied)
+        let made = waiting.into_iter().all(|outcome| outcome.blocking_recv().is_ok());
+        if made { Ok(copied) } else { Err(StepError::Refused) }
     }
 
     /// Where the record's shard is if the record counts; a tombstone's place means nothing.
@@ -126,47 +174,51 @@ impl StoreInner {
         (found == Some(here)).then_some(here)
     }
 
-    /// The record's body, compared with its check sum. A damaged one is given up: the shard is corrupt.
-    fn body(&self, job: &Job, entry: &SummaryEntry) -> io::Result<Bytes> {
+    /// The record's body; `None` if it differs from its check sum.
+    fn body(&self, job: &Job, entry: &SummaryEntry) -> io::Result<Option<Bytes>> {
         if entry.header.kind != RecordKind::Inline {
-            return Ok(Bytes::new());
+            return Ok(Some(Bytes::new()));
         }
         let body = usize::try_from(entry.header.body_bytes()).expect("a record fits usize");
         let mut record = vec![0; RecordHeader::BYTES + body];
-        let read = job.file.read_exact_at(&mut record, u64::from(entry.offset));
-        if read.is_ok() && RecordHeader::decode(&record, job.generation) == Some(entry.header) {
-            return Ok(Bytes::from(record).slice(RecordHeader::BYTES..));
-        }
-        let mut state = self.state.write();
-        state.remove(entry.header.id);
-        state.quarantined.insert(entry.header.id);
-        drop(state);
-        self.stats.corrupt.add(1);
-        Err(read.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()))
+        job.file.read_exact_at(&mut record, u64::from(entry.offset))?;
+        let is_whole = RecordHeader::decode(&record, job.generation) == Some(entry.header);
+        Ok(is_whole.then(|| Bytes::from(record).slice(RecordHeader::BYTES..)))
     }
 
-    /// Gives a file free whose records are copied. Shards that still lie there stood in groups that do not
-    /// read back any more; they are given up, and rebuilt from others.
-    fn free_log(&self, job: &Job) {
+    /// Forgets a shard whose record is damaged, if it still lies there: it is corrupt, and kept from being
+    /// taken for one that never was.
+    fn give_up(&self, id: ShardId, from: Location) {
         let mut state = self.state.write();
-        if state.logs.get(&job.slot).is_none_or(|log| log.live_bytes > 0) {
-            let lost = state.index.after(None).filter(|(_, place)| place.file == FileId::Log(job.slot));
-            let lost: Vec<_> = lost.map(|(id, _)| id).collect();
-            self.stats.corrupt.add(u64::try_from(lost.len()).expect("usize fits u64"));
-            for id in lost {
-                state.remove(id);
-                state.quarantined.insert(id);
-            }
+        if state.index.get(id) == Some(from) {
+            state.remove(id);
+            state.quarantined.insert(id);
+            self.stats.corrupt.add(1);
         }
-        drop(state);
+    }
+
+    /// Makes the file a spare once its records are copied; whether it did. Shards that still lie there stood
+    /// in groups that read back damaged; they are given up, and rebuilt from others.
+    fn free_log(&self, job: &Job) -> bool {
+        let lost: Vec<_> = {
+            let state = self.state.read();
+            match state.logs.get(&job.slot) {
+                Some(log) if log.live_bytes == 0 => Vec::new(),
+                _ => state.index.after(None).filter(|(_, place)| place.file == FileId::Log(job.slot)).collect(),
+            }
+        };
+        for (id, place) in lost {
+            self.give_up(id, place);
+        }
         if let Err(error) = job.file.write_durable_at(&[&[0; PAGE_BYTES]], 0) {
             self.poison("freeing a log file", &error);
-            return;
+            return false;
         }
         let mut state = self.state.write();
         state.logs.remove(&job.slot);
         state.spares.push(job.slot);
         drop(state);
         self.stats.compacted_files.add(1);
+        true
     }
 }

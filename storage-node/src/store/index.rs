@@ -85,6 +85,12 @@ impl Index {
         self.len
     }
 
+    /// The highest id.
+    pub(crate) fn last(&self) -> Option<ShardId> {
+        let (_, page) = self.pages.last_key_value()?;
+        page.last().map(|entry| ShardId::decode(entry.key))
+    }
+
     /// Bytes of memory that the pages take.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.pages

@@ -7,7 +7,7 @@ use super::index::{FileId, Location};
 use super::record::{
     FileHeader, Generation, GroupHeader, PAGE_BYTES, RecordHeader, RecordKind, Seal, SummaryEntry,
 };
-use super::space::{CreateError, FullError};
+use super::space::{CreateError, FullError, Reserve};
 use super::state::{FreedExtent, LogUse};
 use super::writer::ExtentLease;
 use super::{StoreInner, files};
@@ -239,15 +239,16 @@ impl StoreInner {
     pub(crate) fn append(&self, items: Vec<Append>, completions: &mut Vec<Completion>) {
         let mut log = self.log.lock();
         let group_bytes_max = GROUP_BYTES_MAX.min(self.options.log_bytes / 4);
-        let (mut group, mut group_bytes, mut has_put) = (Vec::with_capacity(items.len()), 0, false);
+        let (mut group, mut group_bytes, mut has_shard) = (Vec::with_capacity(items.len()), 0, false);
         for item in items {
-            // A delete must see the puts before it in the index, so it never shares a group with them.
-            if group_bytes > group_bytes_max || (has_put && matches!(item, Append::Delete { .. })) {
+            // A delete must see what was stored or copied before it in the index, and nothing of its own group
+            // is there yet: what it removed would be entered again.
+            if group_bytes > group_bytes_max || (has_shard && matches!(item, Append::Delete { .. })) {
                 self.append_group(&mut log, std::mem::take(&mut group), completions);
-                (group_bytes, has_put) = (0, false);
+                (group_bytes, has_shard) = (0, false);
             }
             group_bytes += item.bytes_max();
-            has_put |= matches!(item, Append::Put(_));
+            has_shard |= !matches!(item, Append::Delete { .. });
             group.push(item);
         }
         if !group.is_empty() {
@@ -264,7 +265,9 @@ impl StoreInner {
             // Room first: a delete that finds none must leave the index alone.
             let bytes = items.iter().map(Append::bytes_max).sum();
             let records = items.iter().map(Append::records_max).sum();
-            match self.make_room(log, bytes, records) {
+            let stores = items.iter().any(|item| matches!(item, Append::Put(_)));
+            let reserve = if stores { Reserve::Kept } else { Reserve::Used };
+            match self.make_room(log, bytes, records, reserve) {
                 Err(error) => (Vec::new(), Err(error)),
                 Ok(()) => {
                     let staged = self.stage(&items, &mut freed, &mut refused);
@@ -336,10 +339,11 @@ impl StoreInner {
                     let found = self.state.read().index.get(header.id);
                     let counts = match header.kind {
                         RecordKind::Inline | RecordKind::Extent { .. } => found == Some(*from),
-                        RecordKind::Tombstone => found.is_none() && !put_here.contains(&header.id),
+                        RecordKind::Tombstone => found.is_none(),
                         RecordKind::Fence => true,
                     };
-                    if counts {
+                    // A put of this group is newer, and not in the index yet.
+                    if counts && !put_here.contains(&header.id) {
                         staged.push(Staged { header: *header, item });
                     }
                 }
@@ -422,14 +426,20 @@ impl StoreInner {
     }
 
     /// Makes sure that an active file has room, sealing one and taking the next as needed.
-    fn make_room(&self, log: &mut Log, body_bytes: u64, records: usize) -> Result<(), AppendError> {
+    fn make_room(
+        &self,
+        log: &mut Log,
+        body_bytes: u64,
+        records: usize,
+        reserve: Reserve,
+    ) -> Result<(), AppendError> {
         if log.active.as_ref().is_some_and(|active| active.has_room(body_bytes, records)) {
             return Ok(());
         }
         if let Some(active) = &log.active {
             // The next file first: without one this keeps its room for what is smaller.
             if self.state.read().spares.is_empty() {
-                self.create_spare()?;
+                self.create_spare(reserve)?;
             }
             let token = self.state.read().token;
             if let Err(error) = active.seal(token) {
@@ -440,18 +450,18 @@ impl StoreInner {
             }
             log.active = None;
         }
-        self.activate(log)?;
+        self.activate(log, reserve)?;
         let active = log.active.as_ref().expect("activated just now");
         assert!(active.has_room(body_bytes, records), "a group is smaller than a log file");
         Ok(())
     }
 
-    fn activate(&self, log: &mut Log) -> Result<(), AppendError> {
+    fn activate(&self, log: &mut Log, reserve: Reserve) -> Result<(), AppendError> {
         let spare = self.state.write().spares.pop();
         let slot = match spare {
             Some(slot) => slot,
             None => {
-                self.create_spare()?;
+                self.create_spare(reserve)?;
                 self.state.write().spares.pop().expect("created just now; only this thread takes spares")
             }
         };
@@ -526,3 +536,6 @@ fn fail(items: Vec<Append>, error: &AppendError, completions: &mut Vec<Completio
         })
     }));
 }
+
+#[cfg(test)]
+mod tests;

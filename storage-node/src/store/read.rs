@@ -68,14 +68,15 @@ impl StoreInner {
         Ok((location, generation.unwrap_or(Generation(0))))
     }
 
-    /// Keeps a shard from being served; whether it is here and was not quarantined before.
-    pub(crate) fn set_aside(&self, id: ShardId) -> bool {
+    /// Keeps a shard from being served. With `judged`, only if it still lies where it was found bad: another
+    /// put may have replaced it since.
+    pub(crate) fn set_aside(&self, id: ShardId, judged: Option<Location>) {
         let mut state = self.state.write();
-        let fresh = state.index.get(id).is_some() && state.quarantined.insert(id);
-        if fresh {
+        let found = state.index.get(id);
+        let is_meant = found.is_some() && (judged.is_none() || found == judged);
+        if is_meant && state.quarantined.insert(id) {
             self.stats.corrupt.add(1);
         }
-        fresh
     }
 
     pub(crate) async fn read_shard(
@@ -135,12 +136,12 @@ impl StoreInner {
                 Ok(read)
             }
             Err(FetchError::Corrupt(corruption)) => {
-                self.set_aside(id);
+                self.set_aside(id, Some(location));
                 Err(ReadError::Corrupt { id, corruption })
             }
             // Its file is gone: so is the shard, and a put may bring it back.
             Err(FetchError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                self.set_aside(id);
+                self.set_aside(id, Some(location));
                 Err(ReadError::NotFound { id })
             }
             Err(FetchError::Io(error)) => Err(ReadError::Io { id, error: Arc::new(error) }),

@@ -10,6 +10,7 @@ use super::record::{FooterHeader, PAGE_BYTES};
 use super::state::{FreedExtent, SegmentUse, page_offset};
 use super::{StoreInner, superblock::SUPERBLOCK_FILE};
 use crate::service::PutError;
+use ashlar_chunker::ShardId;
 use ashlar_disk::{DiskFile, OpenMode};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -42,6 +43,15 @@ impl FullError {
     }
 }
 
+/// Whether the space that puts leave free may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// For what stores something.
+    Kept,
+    /// For what frees space: deletes, and the copies of compaction.
+    Used,
+}
+
 /// A file could not be made.
 #[derive(Debug)]
 pub(crate) enum CreateError {
@@ -55,8 +65,8 @@ pub(crate) struct Punch {
     pub(crate) segment: u32,
     pub(crate) page: u32,
     pub(crate) bytes: u64,
-    /// Whether a footer lies behind those bytes, of a length that only it says.
-    pub(crate) footer: bool,
+    /// Whose footer lies behind those bytes, if one does; only it says how long it is.
+    pub(crate) footer: Option<ShardId>,
 }
 
 impl StoreInner {
@@ -68,9 +78,10 @@ impl StoreInner {
         Ok((space.total_bytes, space.available_bytes, reserve))
     }
 
-    fn room_for(&self, bytes: u64) -> Result<(), CreateError> {
+    fn room_for(&self, bytes: u64, reserve: Reserve) -> Result<(), CreateError> {
         let (_, available_bytes, reserve_bytes) = self.measure_space().map_err(CreateError::Io)?;
-        if available_bytes < bytes.saturating_add(reserve_bytes) {
+        let kept = if reserve == Reserve::Kept { reserve_bytes } else { 0 };
+        if available_bytes < bytes.saturating_add(kept) {
             return Err(CreateError::Full(FullError { available_bytes, reserve_bytes }));
         }
         Ok(())
@@ -88,8 +99,8 @@ impl StoreInner {
     }
 
     /// Makes a zeroed log file.
-    pub(crate) fn create_spare(&self) -> Result<(), CreateError> {
-        self.room_for(self.options.log_bytes)?;
+    pub(crate) fn create_spare(&self, reserve: Reserve) -> Result<(), CreateError> {
+        self.room_for(self.options.log_bytes, reserve)?;
         let slot = {
             let mut state = self.state.write();
             state.slots_end += 1;
@@ -121,7 +132,7 @@ impl StoreInner {
     /// Makes an allocated segment.
     fn create_segment(&self) -> Result<(), CreateError> {
         let file_bytes = self.options.segment_bytes;
-        self.room_for(file_bytes)?;
+        self.room_for(file_bytes, Reserve::Kept)?;
         let segment = {
             let mut state = self.state.write();
             state.segments_end += 1;
@@ -152,7 +163,7 @@ impl StoreInner {
             segment: extent.segment,
             page: extent.page,
             bytes: u64::from(extent.shard_bytes),
-            footer: true,
+            footer: Some(extent.id),
         });
         self.punches.lock().extend(punches);
         self.wake_keeper();
@@ -179,7 +190,7 @@ impl StoreInner {
             }
         }
         self.punch_freed();
-        let made = self.room_for(0).and_then(|()| self.make_ahead());
+        let made = self.room_for(0, Reserve::Kept).and_then(|()| self.make_ahead());
         let (full, answer) = match made {
             Ok(()) => (None, Ok(())),
             Err(CreateError::Full(full)) => (Some(full), Err(full.put_error())),
@@ -199,7 +210,7 @@ impl StoreInner {
 
     fn make_ahead(&self) -> Result<(), CreateError> {
         while self.state.read().spares.len() < SPARES_WANTED {
-            self.create_spare()?;
+            self.create_spare(Reserve::Kept)?;
         }
         let wanted = !self.segment_waiters.lock().is_empty() || {
             let state = self.state.read();
@@ -209,7 +220,7 @@ impl StoreInner {
         let has_empty = {
             let state = self.state.read();
             let open = state.open_segment;
-            state.segments.iter().any(|(number, used)| used.extents == 0 && Some(*number) != open)
+            state.segments.iter().any(|(number, used)| used.is_spare() && Some(*number) != open)
         };
         if wanted && !has_empty { self.create_segment() } else { Ok(()) }
     }
@@ -228,7 +239,7 @@ impl StoreInner {
             // A segment whose last extent goes is filled again soon: its written blocks are worth keeping.
             if !emptied && let Ok((file, _)) = self.read_files.get(FileId::Segment(segment)) {
                 let bytes = punched_bytes(&*file, &punch);
-                if file.punch(page_offset(punch.page), bytes).is_ok() {
+                if bytes > 0 && file.punch(page_offset(punch.page), bytes).is_ok() {
                     self.stats.punched(bytes);
                 }
             }
@@ -241,16 +252,13 @@ impl StoreInner {
             let segment = {
                 let mut state = self.state.write();
                 let open = state.open_segment;
-                let empty = state
-                    .segments
-                    .iter()
-                    .filter(|(number, used)| used.extents == 0 && Some(**number) != open);
-                let empty: Vec<u32> = empty.map(|(number, _)| *number).collect();
-                if empty.len() <= EMPTY_SEGMENTS_MAX {
-                    return;
-                }
-                state.segments.remove(&empty[0]);
-                empty[0]
+                let closed = || state.segments.iter().filter(|(number, _)| Some(**number) != open);
+                let useless = closed().find(|(_, used)| used.is_useless());
+                let spares = || closed().filter(|(_, used)| used.is_spare());
+                let excess = useless.or_else(|| spares().nth(EMPTY_SEGMENTS_MAX));
+                let Some(segment) = excess.map(|(number, _)| *number) else { return };
+                state.segments.remove(&segment);
+                segment
             };
             self.read_files.forget(FileId::Segment(segment));
             self.write_files.lock().retain(|(number, _)| *number != segment);
@@ -275,27 +283,30 @@ impl StoreInner {
     }
 }
 
-/// Whole pages of what is to be punched.
+/// Whole pages of what is to be punched. Beyond the shard's own bytes only what its footer, compared with its
+/// check sum, says; nothing where another shard's footer stands, since the extent is that one's then.
 fn punched_bytes(file: &dyn DiskFile, punch: &Punch) -> u64 {
-    // A damaged footer stays, from its first whole page on: what it says of its length may reach into
-    // another's extent.
-    let footer = if punch.footer { sound_footer_bytes(file, punch) } else { None };
-    match footer {
-        None if punch.footer => punch.bytes / to_u64(PAGE_BYTES) * to_u64(PAGE_BYTES),
-        footer => (punch.bytes + footer.unwrap_or(0)).next_multiple_of(to_u64(PAGE_BYTES)),
+    let page = to_u64(PAGE_BYTES);
+    let Some(id) = punch.footer else { return punch.bytes.next_multiple_of(page) };
+    match read_footer(file, page_offset(punch.page) + punch.bytes) {
+        Some(footer) if (footer.id, u64::from(footer.shard_bytes)) == (id, punch.bytes) => {
+            let footer = to_u64(FooterHeader::BYTES) + u64::from(footer.footer_bytes);
+            (punch.bytes + footer).next_multiple_of(page)
+        }
+        Some(_) => 0,
+        // Of the last page, a part may be somebody else's for all that is known.
+        None => punch.bytes / page * page,
     }
 }
 
-/// Bytes of the footer behind a shard, if all of it is sound.
-fn sound_footer_bytes(file: &dyn DiskFile, punch: &Punch) -> Option<u64> {
-    let at = page_offset(punch.page) + punch.bytes;
-    let mut footer = vec![0; FooterHeader::BYTES];
-    file.read_exact_at(&mut footer, at).ok()?;
-    let head = FooterHeader::decode_unchecked(&footer)?;
-    footer.resize(FooterHeader::BYTES + usize::try_from(head.footer_bytes).ok()?, 0);
-    file.read_exact_at(&mut footer, at).ok()?;
-    let sound = FooterHeader::decode(&footer)?;
-    (u64::from(sound.shard_bytes) == punch.bytes).then(|| to_u64(footer.len()))
+/// The footer at `offset`, if a valid one stands there.
+fn read_footer(file: &dyn DiskFile, offset: u64) -> Option<FooterHeader> {
+    let mut head = [0; FooterHeader::BYTES];
+    file.read_exact_at(&mut head, offset).ok()?;
+    let header = FooterHeader::decode_unchecked(&head)?;
+    let mut whole = vec![0; FooterHeader::BYTES + usize::try_from(header.footer_bytes).ok()?];
+    file.read_exact_at(&mut whole, offset).ok()?;
+    FooterHeader::decode(&whole)
 }
 
 fn to_u64(value: usize) -> u64 {

@@ -56,6 +56,11 @@ pub(crate) fn weight(shard_bytes: u32) -> u64 {
 
 /// Weight of a record without a shard.
 pub(crate) const HEADER_WEIGHT: u64 = 56;
+/// Tombstones and fences may weigh one part in this many of all records.
+const TOMBSTONE_SHARE: u64 = 4;
+
+/// Bytes that any extent fits in: the largest shard and footer.
+pub(crate) const EXTENT_BYTES_MAX: u64 = 5 << 20;
 
 /// How a segment is used.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +70,18 @@ pub(crate) struct SegmentUse {
     pub(crate) end: u64,
     /// Extents that are live, being written, or not yet punched.
     pub(crate) extents: u64,
+}
+
+impl SegmentUse {
+    /// Nothing is in it, and any shard would fit.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.extents == 0 && self.file_bytes >= EXTENT_BYTES_MAX
+    }
+
+    /// Nothing is in it and nothing large ever will be: what a crash left of a segment being made.
+    pub(crate) fn is_useless(&self) -> bool {
+        self.extents == 0 && self.file_bytes < EXTENT_BYTES_MAX
+    }
 }
 
 /// See the module.
@@ -91,6 +108,7 @@ pub(crate) struct State {
 /// Space that a shard no longer needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FreedExtent {
+    pub(crate) id: ShardId,
     pub(crate) segment: u32,
     pub(crate) page: u32,
     pub(crate) shard_bytes: u32,
@@ -114,17 +132,17 @@ impl State {
             FileId::Segment(_) => self.extents += 1,
         }
         let before = self.index.insert(id, location)?;
-        self.release(before)
+        self.release(id, before)
     }
 
     /// Forgets a shard: `None` if it was not here, else the extent to free, if it had one.
     pub(crate) fn remove(&mut self, id: ShardId) -> Option<Option<FreedExtent>> {
         self.quarantined.remove(&id);
         let before = self.index.remove(id)?;
-        Some(self.release(before))
+        Some(self.release(id, before))
     }
 
-    fn release(&mut self, location: Location) -> Option<FreedExtent> {
+    fn release(&mut self, id: ShardId, location: Location) -> Option<FreedExtent> {
         self.shard_bytes -= u64::from(location.shard_bytes);
         match location.file {
             FileId::Log(slot) => {
@@ -135,7 +153,8 @@ impl State {
             }
             FileId::Segment(segment) => {
                 self.extents -= 1;
-                Some(FreedExtent { segment, page: location.offset, shard_bytes: location.shard_bytes })
+                let shard_bytes = location.shard_bytes;
+                Some(FreedExtent { id, segment, page: location.offset, shard_bytes })
             }
         }
     }
@@ -167,10 +186,23 @@ impl State {
     }
 
     /// The sealed log file whose compaction gives most back, if it is worth it: at most `live_percent` of
-    /// it is live, or it is damaged.
-    pub(crate) fn compactible(&self, live_percent: u64) -> Option<u32> {
+    /// it is live, or it is damaged. Where tombstones weigh more than a quarter of all records it is the oldest file whatever
+    /// its share, because only in the oldest they can be dropped. Never the newest, nor one of `failed`.
+    pub(crate) fn compactible(&self, live_percent: u64, failed: &HashSet<u32>) -> Option<u32> {
         let extent_records: u64 = self.logs.values().map(|log| log.extents).sum();
         let oldest = self.logs.values().map(|log| log.sequence).min()?;
+        let newest = self.logs.values().map(|log| log.sequence).max()?;
+        let candidates = || {
+            let sealed = self.logs.iter().filter(|(_, log)| log.sealed && log.sequence != newest);
+            sealed.filter(|(slot, _)| !failed.contains(slot))
+        };
+        let tombstones: u64 = self.logs.values().map(|log| log.tombstones).sum();
+        let total_bytes: u64 = self.logs.values().map(|log| log.total_bytes).sum();
+        if tombstones * HEADER_WEIGHT > total_bytes / TOMBSTONE_SHARE
+            && let Some((slot, _)) = candidates().find(|(_, log)| log.sequence == oldest)
+        {
+            return Some(*slot);
+        }
         let percent = |log: &LogUse| {
             if log.damaged {
                 return 0;
@@ -180,12 +212,45 @@ impl State {
             let tombstones = if log.sequence == oldest { 0 } else { log.tombstones };
             (log.live_bytes + (extents + tombstones) * HEADER_WEIGHT) * 100 / log.total_bytes.max(1)
         };
-        self.logs
-            .iter()
-            .filter(|(_, log)| log.sealed)
+        candidates()
             .map(|(slot, log)| (percent(log), log.sequence, *slot))
             .min()
             .filter(|(percent, _, _)| *percent <= live_percent)
             .map(|(_, _, slot)| slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sealed file: sequence, total and live bytes, tombstones.
+    fn log(sequence: u64, total_bytes: u64, live_bytes: u64, tombstones: u64) -> (u32, LogUse) {
+        let used = LogUse::new(sequence, Generation(sequence), 1 << 20);
+        let slot = u32::try_from(sequence).unwrap() + 10;
+        (slot, LogUse { sealed: true, total_bytes, live_bytes, tombstones, ..used })
+    }
+
+    fn compactible(logs: &[(u32, LogUse)], failed: &[u32]) -> Option<u32> {
+        let state = State { logs: logs.iter().copied().collect(), ..State::default() };
+        state.compactible(50, &failed.iter().copied().collect())
+    }
+
+    #[test]
+    fn the_emptiest_file_goes_first_and_the_newest_never() {
+        let logs = [log(1, 1000, 900, 0), log(2, 1000, 400, 0), log(3, 1000, 300, 0), log(4, 1000, 0, 0)];
+        assert_eq!(compactible(&logs, &[]), Some(13));
+        assert_eq!(compactible(&logs, &[13]), Some(12));
+        assert_eq!(compactible(&logs, &[12, 13]), None);
+        assert_eq!(compactible(&logs[3..], &[]), None, "its header may be all that knows the highest token");
+    }
+
+    #[test]
+    fn many_tombstones_make_the_oldest_file_due() {
+        let many = 20;
+        let of = |tombstones| [log(1, 1000, 900, 0), log(2, 1120, 0, tombstones), log(3, 1000, 1000, 0)];
+        assert_eq!(compactible(&of(many / 2), &[]), Some(12), "half of it is tombstones");
+        assert_eq!(compactible(&of(many), &[]), Some(11));
+        assert_eq!(compactible(&of(many), &[11]), None);
     }
 }

@@ -59,7 +59,7 @@ impl Drop for ExtentLease {
     fn drop(&mut self) {
         if !self.kept.load(Ordering::Acquire) {
             let (segment, page, bytes) = (self.segment, self.page, self.bytes);
-            self.store.punches.lock().push(Punch { segment, page, bytes, footer: false });
+            self.store.punches.lock().push(Punch { segment, page, bytes, footer: None });
             self.store.wake_keeper();
         }
     }
@@ -71,9 +71,8 @@ fn take_extent(state: &mut State, bytes: u64) -> Option<(u32, u32)> {
         state.segments.get(&segment).is_some_and(|used| used.end + bytes <= used.file_bytes)
     };
     if !state.open_segment.is_some_and(|segment| fits(state, segment)) {
-        let empty =
-            state.segments.iter().filter(|(_, used)| used.extents == 0).map(|(segment, _)| *segment).min();
-        state.open_segment = Some(empty.filter(|segment| fits(state, *segment))?);
+        let empty = state.segments.iter().filter(|(_, used)| used.is_spare()).map(|(segment, _)| *segment);
+        state.open_segment = Some(empty.min()?);
     }
     let segment = state.open_segment?;
     let used = state.segments.get_mut(&segment)?;
@@ -329,6 +328,8 @@ impl ShardWriter for StoreWriter {
     }
 
     async fn seal(mut self: Box<Self>, footer: Bytes) -> Result<(), PutError> {
+        let store = Arc::clone(&self.store);
+        let _activity = store.begin_activity();
         self.store.check_writable()?;
         check_shape(self.id, self.received, &footer)?;
         let shard_bytes = u32::try_from(self.received).expect("bounded by bytes_max");

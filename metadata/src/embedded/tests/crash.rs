@@ -23,6 +23,7 @@ const TINY: Options = Options {
     checkpoint_bytes_per_second: u64::MAX,
     locations_min: 1,
     queue_bytes_max: 64 * 1024 * 1024,
+    may_make: true,
 };
 
 fn open_tiny(disk: &FaultyDisk, replicas: usize) -> Result<EmbeddedKv, OpenError> {

@@ -1,6 +1,6 @@
 //! Locations and disks that fail while the store is open.
 
-use ashlar_disk::{CrashPlan, Fault, FileOpKind};
+use ashlar_disk::{CrashPlan, Disk, Fault, FileOpKind};
 
 use super::*;
 
@@ -116,23 +116,67 @@ async fn a_replica_that_cannot_be_opened_is_out_and_reported() {
 }
 
 #[tokio::test]
-async fn a_full_disk_takes_a_replica_out_while_it_checkpoints() {
+async fn a_checkpoint_that_fails_leaves_the_base_before_and_the_location_in() {
+    for fault in [Fault::Enospc, Fault::Eio] {
+        let disk = FaultyDisk::default();
+        let kv = reopen(&disk, 1);
+        fill(&kv, "a", 49).await;
+        assert!(kv.checkpoint_now());
+        let base = kv.stats().locations[1].base;
+        fill(&kv, "c", 1).await;
+        disk.set_fault(move |op| {
+            let is_checkpoint = op.path.to_string_lossy().contains("checkpoint-");
+            (is_checkpoint && op.kind == FileOpKind::Write).then_some(fault)
+        });
+        assert!(kv.checkpoint_now());
+        let stats = kv.stats();
+        assert!(stats.checkpoint_failures > 0 && stats.locations[1].out.is_none(), "{stats:?}");
+        assert_eq!(stats.locations[1].base, base);
+        assert!(disk.files().iter().all(|path| !path.ends_with("checkpoint-unfinished")));
+        fill(&kv, "b", 5).await;
+        // It is enough by itself, checkpoint or not.
+        let alone = disk.crash(CrashPlan::LoseAll);
+        alone.wipe(Path::new("/meta"));
+        assert_eq!(names(&reopen(&alone, 1)).await.len(), 55);
+        disk.clear_fault();
+        assert!(kv.checkpoint_now());
+        assert!(kv.stats().locations[1].base > base);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_takes_no_location_out_before_its_segment_is_full() {
     let disk = FaultyDisk::default();
     let kv = reopen(&disk, 1);
-    fill(&kv, "a", 50).await;
     disk.set_fault(|op| {
-        let is_checkpoint = op.path.to_string_lossy().contains("checkpoint-");
-        (is_checkpoint && op.kind == FileOpKind::Write).then_some(Fault::Enospc)
+        let takes_space = op.path.ends_with("next-segment");
+        (takes_space && op.kind == FileOpKind::Allocate).then_some(Fault::Enospc)
     });
-    assert!(kv.checkpoint_now());
-    let stats = kv.stats();
-    assert!(stats.checkpoint_failures > 0 && stats.locations[1].out.is_some(), "{stats:?}");
-    fill(&kv, "b", 5).await;
-    drop(kv);
+    // Past the segment that was taken ahead, into the last that there is.
+    fill(&kv, "a", 18).await;
+    assert!(kv.stats().locations.iter().all(|location| location.out.is_none()), "{:?}", kv.stats());
     disk.clear_fault();
-    let kv = reopen(&disk, 1);
-    assert_eq!(kv.report().out.len(), 0);
-    assert_eq!(names(&kv).await.len(), 55);
+    fill(&kv, "b", 60).await;
+    assert!(kv.stats().locations.iter().all(|location| location.out.is_none()), "{:?}", kv.stats());
+    drop(kv);
+    assert_eq!(names(&reopen(&disk, 1)).await.len(), 78);
+}
+
+#[tokio::test]
+async fn a_full_disk_opens_again_and_takes_commits() {
+    let disk = FaultyDisk::default();
+    let kv = reopen(&disk, 0);
+    fill(&kv, "a", 40).await;
+    drop(kv);
+    let space = disk.space(Path::new("/meta")).unwrap();
+    disk.set_total_bytes(space.total_bytes - space.available_bytes);
+    for round in 0..5 {
+        let kv = reopen(&disk.crash(CrashPlan::LoseAll), 0);
+        assert_eq!(names(&kv).await.len(), 40 + round);
+        drop(kv);
+        let kv = reopen(&disk, 0);
+        kv.commit(put(&format!("b{round}"), "1")).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,27 @@ async fn a_second_opener_is_refused() {
 }
 
 #[tokio::test]
+async fn a_store_is_made_only_where_it_may_be() {
+    let disk = FaultyDisk::default();
+    let options = Options { may_make: false, ..small() };
+    for _ in 0..2 {
+        let refused = EmbeddedKv::open(&locations(&disk, 2), &options).unwrap_err();
+        let OpenError::NoStore { dirs } = &refused else { panic!("{refused}") };
+        assert_eq!(dirs.len(), 3);
+    }
+    fill(&reopen(&disk, 2), "a", 3).await;
+    disk.wipe(Path::new("/meta"));
+    let kv = EmbeddedKv::open(&locations(&disk, 2), &options).unwrap();
+    assert_eq!(names(&kv).await.len(), 3);
+    drop(kv);
+    disk.wipe(Path::new("/disk-0"));
+    disk.wipe(Path::new("/disk-1"));
+    assert_eq!(names(&EmbeddedKv::open(&locations(&disk, 2), &options).unwrap()).await.len(), 3);
+    disk.wipe(Path::new("/"));
+    assert!(matches!(EmbeddedKv::open(&locations(&disk, 2), &options), Err(OpenError::NoStore { .. })));
+}
+
+#[tokio::test]
 async fn a_crash_loses_nothing_that_was_answered() {
     for replicas in [0, 2] {
         let disk = FaultyDisk::default();
@@ -55,6 +76,22 @@ async fn a_crash_loses_nothing_that_was_answered() {
             assert_eq!(crashed.report().notes, [""; 0]);
         }
     }
+}
+
+#[tokio::test]
+async fn what_only_the_page_cache_kept_is_durable_once_it_was_shown() {
+    let disk = FaultyDisk::default();
+    let kv = reopen(&disk, 1);
+    fill(&kv, "a", 3).await;
+    disk.ignore_syncs(|point| point.path.to_string_lossy().contains("journal/segment-"));
+    fill(&kv, "b", 1).await;
+    drop(kv);
+    disk.ignore_syncs(|_| false);
+    let kv = reopen(&disk, 1);
+    assert_eq!(names(&kv).await.len(), 4);
+    let crashed = disk.crash(CrashPlan::LoseAll);
+    crashed.wipe(Path::new("/meta"));
+    assert_eq!(names(&reopen(&crashed, 1)).await.len(), 4);
 }
 
 #[tokio::test]
@@ -258,14 +295,19 @@ async fn locations_written_apart_are_told_from_each_other() {
     let kv = reopen(&disk, 1);
     fill(&kv, "a", 3).await;
     drop(kv);
-    let [first, second]: [JournalLocation; 2] = locations(&disk, 1).try_into().unwrap();
-    for location in [&first, &second] {
-        let kv = EmbeddedKv::open(std::slice::from_ref(location), &small()).unwrap();
-        assert_eq!(kv.report().missing_members, 1);
-        fill(&kv, &location.dir.display().to_string(), 1).await;
+    let base = disk.crash(CrashPlan::KeepAll);
+    // As long as each other, and not.
+    for commits in [[1, 1], [1, 4], [6, 2]] {
+        let disk = base.crash(CrashPlan::KeepAll);
+        let [first, second]: [JournalLocation; 2] = locations(&disk, 1).try_into().unwrap();
+        for (location, commits) in [&first, &second].into_iter().zip(commits) {
+            let kv = EmbeddedKv::open(std::slice::from_ref(location), &small()).unwrap();
+            assert_eq!(kv.report().missing_members, 1);
+            fill(&kv, &location.dir.display().to_string(), commits).await;
+        }
+        let refused = EmbeddedKv::open(&[first, second], &small()).unwrap_err();
+        assert!(matches!(refused, OpenError::Diverged { .. }), "{commits:?}: {refused}");
     }
-    let refused = EmbeddedKv::open(&[first, second], &small()).unwrap_err();
-    assert!(matches!(refused, OpenError::Diverged { .. }), "{refused}");
 }
 
 #[tokio::test]
