@@ -68,7 +68,7 @@ impl Default for DataConfig {
             row_bytes: 48 << 20,
             read_bytes: 48 << 20,
             readers_max: 16_384,
-            read_window_bytes_max: 1 << 20,
+            read_window_bytes_max: 512 << 10,
             commitment_cache_bytes: 16 << 20,
             reserve_wait: Duration::from_secs(10),
             row_patience: Duration::from_secs(30),

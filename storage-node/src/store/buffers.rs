@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use std::io;
 
 /// Bytes of one buffer: what a reader fetches at most of one shard, and a footer behind it.
-const BUFFER_BYTES: usize = 272 << 10;
+const BUFFER_BYTES: usize = 144 << 10;
 /// Reads of at most this are not worth a buffer that is mostly empty.
 const POOLED_READ_BYTES_MIN: usize = BUFFER_BYTES / 2;
-/// Buffers kept for the next reads: 8.5 MiB.
-const KEPT_MAX: usize = 32;
+/// Buffers kept for the next reads: 9 MiB.
+const KEPT_MAX: usize = 64;
 
 static FREE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_used_again_only_when_nobody_holds_its_bytes() {
-        for len in [1, POOLED_READ_BYTES_MIN, 256 << 10, BUFFER_BYTES, BUFFER_BYTES + 1] {
+        for len in [1, POOLED_READ_BYTES_MIN, 128 << 10, BUFFER_BYTES, BUFFER_BYTES + 1] {
             let first = filled(len, 1);
             let slice = first.slice(len / 2..);
             drop(first);
