@@ -66,6 +66,8 @@ pub enum Error {
     MalformedPolicy { reason: String },
     #[error("the ACL is not supported: the bucket's object ownership is BucketOwnerEnforced")]
     AclNotSupported,
+    #[error("BucketOwnerEnforced switches ACLs off, and the bucket's grants somebody something")]
+    AclContradictsOwnership,
     #[error("the request's metadata is over {limit} bytes")]
     MetadataTooLarge { limit: usize },
     #[error("the operation does not fit the bucket's state: {reason}")]

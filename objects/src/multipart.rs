@@ -16,11 +16,11 @@ use ashlar_metadata::{Direction, KeyRange, Snapshot};
 use crate::Store;
 use crate::access::{Action, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
-use crate::buckets::Bucket;
+use crate::buckets::{Bucket, writer};
 use crate::data::StoredBlob;
 use crate::error::Error;
 use crate::payload::Received;
-use crate::put::{object_acl, put_blob};
+use crate::put::object_acl;
 use crate::requests::{
     CreateUpload, ObjectName, PartPage, PartWritten, Payload, ReadObject, Selection, UploadId, UploadName,
 };
@@ -54,13 +54,14 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let (_, bucket) = self.bucket_for_write(&request.bucket).await?;
-            self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+            self.authorize_new_object(cx, &bucket, &request.key, &request.tags)?;
             let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
             let initiated = self.inner.clock.now();
             // Time first, so that uploads of one key list in the order they began; random, so that none is guessed.
             let started = u64::try_from(initiated.0).unwrap_or_default();
             let upload = UploadId((u128::from(started) << 64) | u128::from(rand::random::<u64>()));
             let row = UploadRow {
+                initiator: Some(writer(cx)).filter(|initiator| *initiator != owner),
                 owner,
                 initiated,
                 attributes: request.attributes.clone(),
@@ -99,6 +100,25 @@ impl Store {
         let bucket = self.bucket(&*snapshot, &name.bucket).await?;
         self.authorize_write(cx, action, &bucket, &name.key, None)?;
         self.upload(&*snapshot, &bucket, name).await
+    }
+
+    /// The upload for who looks after it: who started it may, whoever owns the bucket. Whether there is one is
+    /// told to nobody else.
+    async fn upload_of(
+        &self,
+        cx: &RequestContext,
+        snapshot: &dyn Snapshot,
+        bucket: &Bucket,
+        name: &UploadName,
+        action: Action,
+    ) -> Result<Versioned<UploadRow>, Error> {
+        let found = match self.upload(snapshot, bucket, name).await {
+            Err(Error::NoSuchUpload) => None,
+            found => Some(found?),
+        };
+        let initiator = found.as_ref().map(|found| found.row.initiator());
+        self.authorize_upload(cx, action, bucket, &name.key, initiator)?;
+        found.ok_or(Error::NoSuchUpload)
     }
 
     /// Stores a part; an earlier part of this number is replaced.
@@ -147,10 +167,9 @@ impl Store {
             let upload = self.upload(&*snapshot, &bucket, name).await?;
             let replaced = read::<PartRow>(&*snapshot, &key).await?;
             let mut transaction = Transaction::default();
-            transaction.check(blob.session_check.clone());
             transaction.check_at(uploads::key(bucket.id(), &name.key, name.upload.0), upload.version);
             transaction.check_as_read(key.clone(), replaced.as_ref());
-            put_blob(&mut transaction, blob);
+            transaction.put_blob(blob);
             if let Some(replaced) = replaced {
                 transaction.bury(DeadRow::Blob(replaced.row.blob));
             }
@@ -210,8 +229,7 @@ impl Store {
             back_off(attempt).await;
             let snapshot = self.snapshot().await?;
             let bucket = self.bucket(&*snapshot, &name.bucket).await?;
-            self.authorize_write(cx, Action::AbortMultipartUpload, &bucket, &name.key, None)?;
-            let upload = self.upload(&*snapshot, &bucket, name).await?;
+            let upload = self.upload_of(cx, &*snapshot, &bucket, name, Action::AbortMultipartUpload).await?;
             let key = uploads::key(bucket.id(), &name.key, name.upload.0);
             let mut transaction = Transaction::default();
             transaction.check_at(key.clone(), upload.version);
@@ -234,8 +252,8 @@ impl Store {
     ) -> Result<PartPage, Error> {
         let snapshot = self.snapshot().await?;
         let bucket = self.bucket(&*snapshot, &name.bucket).await?;
-        self.authorize_write(cx, Action::ListMultipartUploadParts, &bucket, &name.key, None)?;
-        let upload = self.upload(&*snapshot, &bucket, name).await?.row;
+        let upload =
+            self.upload_of(cx, &*snapshot, &bucket, name, Action::ListMultipartUploadParts).await?.row;
         let wanted = usize::try_from(max.min(PART_PAGE_MAX)).expect("at most 1,000");
         let range = KeyRange::prefix(uploads::parts_prefix(name.upload.0))
             .after(&uploads::part_key(name.upload.0, after));
@@ -253,6 +271,7 @@ impl Store {
         Ok(PartPage {
             parts,
             next_after,
+            initiator: upload.initiator().to_owned(),
             owner: upload.owner,
             storage_class: upload.attributes.storage_class,
             checksum: upload.checksum,

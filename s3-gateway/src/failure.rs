@@ -46,6 +46,7 @@ codes! {
     InternalError = 500,
     InvalidAccessKeyId = 403,
     InvalidArgument = 400,
+    InvalidBucketAclWithObjectOwnership = 400,
     InvalidBucketName = 400,
     InvalidBucketState = 409,
     InvalidDigest = 400,
@@ -320,6 +321,10 @@ impl From<Error> for Failure {
             Error::AclNotSupported => {
                 Self::new(Code::AccessControlListNotSupported, "The bucket does not allow ACLs")
             }
+            Error::AclContradictsOwnership => Self::new(
+                Code::InvalidBucketAclWithObjectOwnership,
+                "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+            ),
             Error::MetadataTooLarge { limit } => Self::new(
                 Code::MetadataTooLarge,
                 "Your metadata headers exceed the maximum allowed metadata size",

@@ -6,18 +6,18 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::NamespaceRow;
 use super::blobs::BlobId;
 use super::buckets::BucketId;
 use super::keys::{KeyReader, KeyWriter, Tag};
 use super::types::{
     Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, Tags, UnixMillis, VersionId,
 };
+use super::{NamespaceRow, ROW_FORMAT, RowError};
 
 /// One upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadRow {
-    /// Who started it.
+    /// Whose the object will be.
     pub owner: String,
     /// When.
     pub initiated: UnixMillis,
@@ -29,10 +29,42 @@ pub struct UploadRow {
     pub acl: Option<String>,
     /// Checksum that every part carries.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Who started it, where that is not the owner. Stored behind the rest, so that rows without it are what
+    /// they always were.
+    #[serde(skip)]
+    pub initiator: Option<String>,
+}
+
+impl UploadRow {
+    /// Who started it.
+    pub fn initiator(&self) -> &str {
+        self.initiator.as_deref().unwrap_or(&self.owner)
+    }
 }
 
 impl NamespaceRow for UploadRow {
     const KIND: &'static str = "upload";
+
+    fn encode(&self) -> Bytes {
+        const INFALLIBLE: &str = "encoding plain data into memory cannot fail";
+        let mut out = postcard::to_extend(self, vec![ROW_FORMAT]).expect(INFALLIBLE);
+        if let Some(initiator) = &self.initiator {
+            out = postcard::to_extend(initiator, out).expect(INFALLIBLE);
+        }
+        Bytes::from(out)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        let bad = |reason: String| RowError { kind: Self::KIND, reason };
+        let body = match bytes.split_first() {
+            Some((&ROW_FORMAT, body)) => body,
+            Some((format, _)) => return Err(bad(format!("format {format} is unknown"))),
+            None => return Err(bad("it is empty".into())),
+        };
+        let (row, rest) = postcard::take_from_bytes::<Self>(body).map_err(|e| bad(e.to_string()))?;
+        let initiator = (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose();
+        Ok(Self { initiator: initiator.map_err(|e| bad(e.to_string()))?, ..row })
+    }
 }
 
 /// Key of an upload.
@@ -139,4 +171,34 @@ pub fn completed_key(upload: u128) -> Bytes {
 /// Where all completed uploads start.
 pub fn completed_prefix() -> Bytes {
     KeyWriter::new(Tag::CompletedUpload).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn uploads_read_back_with_and_without_initiator(
+            owner in "\\PC{0,12}",
+            initiated: i64,
+            initiator in proptest::option::of("\\PC{0,12}"),
+        ) {
+            let row = UploadRow {
+                owner,
+                initiated: UnixMillis(initiated),
+                attributes: Attributes::default(),
+                tags: Tags::default(),
+                acl: None,
+                checksum: None,
+                initiator,
+            };
+            let bytes = row.encode();
+            prop_assert_eq!(&UploadRow::decode(&bytes).unwrap(), &row);
+            let plain = postcard::to_extend(&row, vec![ROW_FORMAT]).unwrap();
+            let old = UploadRow::decode(&plain).unwrap();
+            prop_assert_eq!(old, UploadRow { initiator: None, ..row });
+        }
+    }
 }

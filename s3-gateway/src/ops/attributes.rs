@@ -1,7 +1,7 @@
 //! GetObjectAttributes, without s3s: S3 shows its entity tag without the quotes that s3s writes.
 
-use ashlar_objects::requests::{ObjectHead, ObjectName, ReadObject, Selection};
-use ashlar_objects::types::{Checksum, Conditions};
+use ashlar_objects::requests::{ObjectHead, ObjectName};
+use ashlar_objects::types::Checksum;
 use http::header::LAST_MODIFIED;
 use http::{HeaderValue, StatusCode};
 
@@ -49,8 +49,7 @@ pub(crate) async fn get(ops: &Operations, call: &Call) -> Result<Reply, Failure>
     let after = number::<u32>(&call.headers, "x-amz-part-number-marker")?.unwrap_or(0);
     let (bucket, key) = call.object()?;
     let object = ObjectName { bucket: bucket.clone(), key: key.clone(), version: call.version()? };
-    let read = ReadObject { name: object, selection: Selection::Whole, conditions: Conditions::default() };
-    let head = ops.store.head_object(&call.cx, read).await?.head;
+    let head = ops.store.object_attributes(&call.cx, object).await?;
     let mut out = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <GetObjectAttributesResponse xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",

@@ -39,9 +39,8 @@ pub(super) async fn object(
     let target = named(&input.bucket, &input.key, None)?;
     let attributes =
         replaces(headers, "x-amz-metadata-directive")?.then(|| attributes::read(headers)).transpose()?;
-    if attributes.is_none()
-        && let Some(class) = text(headers, "x-amz-storage-class")?
-    {
+    let storage_class = text(headers, "x-amz-storage-class")?.map(str::to_owned);
+    if let Some(class) = &storage_class {
         attributes::check_storage_class(class)?;
     }
     let tags = if replaces(headers, "x-amz-tagging-directive")? {
@@ -59,6 +58,7 @@ pub(super) async fn object(
                 bucket: target.bucket,
                 key: target.key,
                 attributes,
+                storage_class,
                 tags,
                 acl: acl::of_headers(headers)?,
                 checksum: checksums::named(headers)?,

@@ -2,8 +2,9 @@
 //! is not there succeeds, as it does at S3. Setting one is 501, except setting it to
 //! what it is; object lock S3 itself refuses on buckets that were made without it.
 //!
-//! Invariant: the bucket exists and the caller may see it before anything is said.
+//! Invariant: the bucket exists and the caller may do the very action before anything is said.
 
+use ashlar_objects::access::Action;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response};
 
@@ -12,51 +13,51 @@ use crate::failure::{Code, Failure};
 use crate::ops::{Answer, Operations, bucket, object};
 
 macro_rules! absent {
-    ($($name:ident($input:ident) -> $output:ident, $code:ident, $message:literal;)*) => {
+    ($($name:ident($input:ident) -> $output:ident by $action:ident, $code:ident, $message:literal;)*) => {
         $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            ops.store.bucket_facts(cx, &bucket(&request.input.bucket)?, Action::$action).await?;
             Err(Failure::new(Code::$code, $message))
         })*
     };
 }
 
 absent! {
-    encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
-    lifecycle(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput, NoSuchLifecycleConfiguration, "The lifecycle configuration does not exist";
-    lock(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput, ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket";
-    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
-    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
+    encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput by GetEncryptionConfiguration, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
+    lifecycle(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput by GetLifecycleConfiguration, NoSuchLifecycleConfiguration, "The lifecycle configuration does not exist";
+    lock(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput by GetBucketObjectLockConfiguration, ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket";
+    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput by GetReplicationConfiguration, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
+    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput by GetBucketWebsite, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
 }
 
 macro_rules! nothing_to_delete {
-    ($($name:ident($input:ident) -> $output:ident;)*) => {
+    ($($name:ident($input:ident) -> $output:ident by $action:ident;)*) => {
         $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            ops.store.bucket_facts(cx, &bucket(&request.input.bucket)?, Action::$action).await?;
             Ok(S3Response::new($output::default()))
         })*
     };
 }
 
 nothing_to_delete! {
-    delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput;
-    delete_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput;
-    delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput;
-    delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
+    delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput by PutEncryptionConfiguration;
+    delete_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput by PutLifecycleConfiguration;
+    delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput by PutReplicationConfiguration;
+    delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput by DeleteBucketWebsite;
 }
 
 macro_rules! empty {
-    ($($name:ident($input:ident) -> $output:ident;)*) => {
+    ($($name:ident($input:ident) -> $output:ident by $action:ident;)*) => {
         $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            ops.store.bucket_facts(cx, &bucket(&request.input.bucket)?, Action::$action).await?;
             Ok(S3Response::new($output::default()))
         })*
     };
 }
 
 empty! {
-    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
-    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput;
-    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
+    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput by GetAccelerateConfiguration;
+    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput by GetBucketLogging;
+    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput by GetBucketNotification;
 }
 
 pub(super) async fn request_payment(
@@ -64,7 +65,8 @@ pub(super) async fn request_payment(
     cx: &Passage,
     request: S3Request<GetBucketRequestPaymentInput>,
 ) -> Answer<GetBucketRequestPaymentOutput> {
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::GetBucketRequestPayment).await?;
     let payer = Some(Payer::from_static(Payer::BUCKET_OWNER));
     Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
 }
@@ -95,7 +97,8 @@ pub(super) async fn put_logging(
     if request.input.bucket_logging_status.logging_enabled.is_some() {
         return Err(Failure::not_implemented("Access logging"));
     }
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketLogging).await?;
     Ok(S3Response::new(PutBucketLoggingOutput::default()))
 }
 
@@ -108,7 +111,8 @@ pub(super) async fn put_notification(
     if request.input.notification_configuration != NotificationConfiguration::default() {
         return Err(Failure::not_implemented("Event notification"));
     }
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketNotification).await?;
     Ok(S3Response::new(PutBucketNotificationConfigurationOutput::default()))
 }
 
@@ -121,7 +125,8 @@ pub(super) async fn put_request_payment(
     if request.input.request_payment_configuration.payer.as_str() != Payer::BUCKET_OWNER {
         return Err(Failure::not_implemented("Requester pays"));
     }
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketRequestPayment).await?;
     Ok(S3Response::new(PutBucketRequestPaymentOutput::default()))
 }
 
@@ -131,7 +136,8 @@ pub(super) async fn put_lock(
     cx: &Passage,
     request: S3Request<PutObjectLockConfigurationInput>,
 ) -> Answer<PutObjectLockConfigurationOutput> {
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketObjectLockConfiguration).await?;
     Err(Failure::new(
         Code::InvalidBucketState,
         "Object Lock configuration cannot be enabled on existing buckets",

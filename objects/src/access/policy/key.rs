@@ -33,6 +33,8 @@ pub const REQUEST_KEYS: &[&str] = &[
     "s3:x-amz-website-redirect-location",
 ];
 
+/// `aws:userid` of who did not sign.
+pub(super) const ANONYMOUS_ID: &str = "anonymous";
 const PREFIX: &str = "s3:prefix";
 const COPY_SOURCE: &str = "s3:x-amz-copy-source";
 const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
@@ -146,7 +148,7 @@ impl<'a> Facts<'a> {
             Key::SourceIp => request.source_ip.map(|ip| Cow::Owned(ip.to_canonical().to_string())),
             Key::UserAgent => request.user_agent.as_deref().map(Cow::Borrowed),
             Key::UserId => {
-                Some(user.map_or(Cow::Borrowed("anonymous"), |user| Cow::Borrowed(user.id.as_str())))
+                Some(user.map_or(Cow::Borrowed(ANONYMOUS_ID), |user| Cow::Borrowed(user.id.as_str())))
             }
             Key::UserName => user.map(|user| Cow::Borrowed(user.name.as_str())),
             Key::VersionId => self.access.object?.version.map(|version| Cow::Owned(version.to_string())),

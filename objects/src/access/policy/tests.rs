@@ -288,6 +288,8 @@ fn public_is_what_aws_calls_public() {
         (json!({"Condition": {"IpAddressIfExists": {"aws:SourceIp": "10.0.0.0/8"}}}), true),
         (json!({"Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}), true),
         (json!({"Condition": {"StringEquals": {"aws:userid": "abc"}}}), false),
+        (json!({"Condition": {"StringEquals": {"aws:userid": "anonymous"}}}), true),
+        (json!({"Condition": {"StringEqualsIgnoreCase": {"aws:userid": ["abc", "Anonymous"]}}}), true),
         (json!({"Condition": {"StringLike": {"aws:username": "a*"}}}), true),
         (json!({"Condition": {"StringEquals": {"aws:Referer": "x"}}}), true),
     ];
