@@ -7,6 +7,7 @@ mod gateway {
     pub(crate) mod limits;
     pub(crate) mod listings;
     pub(crate) mod objects;
+    pub(crate) mod policies;
     pub(crate) mod wire;
     pub(crate) mod world;
 }

@@ -8,8 +8,8 @@ use http::{HeaderValue, StatusCode};
 use crate::call::Call;
 use crate::failure::{Code, Failure};
 use crate::headers::checksums::{kind_name, name};
-use crate::headers::number;
 use crate::headers::time::http_date;
+use crate::headers::{number, text};
 use crate::ops::Operations;
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
@@ -20,13 +20,10 @@ const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "Ob
 /// Most parts of one answer.
 const PARTS_MAX: usize = 1000;
 
-/// The attributes asked for: one list, be it one line or several.
+/// The attributes asked for.
 fn asked(call: &Call) -> Result<Vec<&str>, Failure> {
-    let mut names = Vec::new();
-    for line in call.headers.get_all("x-amz-object-attributes") {
-        let line = line.to_str().unwrap_or("");
-        names.extend(line.split(',').map(str::trim).filter(|name| !name.is_empty()));
-    }
+    let asked = text(&call.headers, "x-amz-object-attributes")?.unwrap_or("");
+    let names: Vec<&str> = asked.split(',').map(str::trim_ascii).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
         return Err(Failure::new(
             Code::InvalidRequest,

@@ -169,7 +169,7 @@ fn request() -> Request {
                 ("s3:prefix", "home/ann/".into()),
                 ("s3:max-keys", "100".into()),
                 ("s3:x-amz-acl", "public-read".into()),
-                ("s3:x-amz-copy-source", "/src/public/foo".into()),
+                ("s3:x-amz-copy-source", "src/public/foo".into()),
             ],
         },
         key: "a/b",
