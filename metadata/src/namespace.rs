@@ -11,6 +11,8 @@ pub mod buckets;
 pub mod cluster;
 pub mod heads;
 pub mod keys;
+pub mod lifecycle;
+pub mod locks;
 pub mod manifests;
 pub mod outbox;
 pub mod publish;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a bench that fails may panic")]
 
 use ashlar_objects::access::RequestContext;
+use ashlar_objects::object_lock::Lock;
 use ashlar_objects::requests::{CreateBucket, ObjectName, Payload, PutObject, ReadObject, Selection};
 use ashlar_objects::testing::{TestStore, request_of};
 use ashlar_objects::types::{Attributes, BucketName, Conditions, ObjectKey, Tags};
@@ -31,7 +32,9 @@ impl Bench {
         let cx = request_of("root", true);
         let store = runtime.block_on(async {
             let store = TestStore::new().await;
-            let request = CreateBucket { bucket: bucket.clone(), acl: None, ownership: None, location: None };
+            let (acl, ownership, location) = (None, None, None);
+            let request =
+                CreateBucket { bucket: bucket.clone(), acl, ownership, location, object_lock: false };
             store.store.create_bucket(&cx, request).await.unwrap();
             store
         });
@@ -56,6 +59,7 @@ impl Bench {
             tags: Tags::default(),
             acl: None,
             conditions: Conditions::default(),
+            lock: Lock::default(),
             payload,
         };
         self.runtime.block_on(self.store.store.put_object(&self.cx, request)).unwrap();

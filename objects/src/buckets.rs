@@ -21,6 +21,8 @@ use crate::access::{
 };
 use crate::cors::CorsRule;
 use crate::error::Error;
+use crate::lifecycle::LifecycleRule;
+use crate::object_lock::ObjectLockRules;
 use crate::requests::ObjectName;
 use crate::transaction::{Transaction, Versioned, back_off, read};
 use crate::types::{BucketName, ObjectKey, Tags, VersionId};
@@ -44,6 +46,9 @@ pub(crate) struct Bucket {
     pub(crate) tags: Option<Tags>,
     pub(crate) public_access_block: Option<PublicAccessBlock>,
     pub(crate) ownership: Option<ObjectOwnership>,
+    /// Its rules, where the bucket has object lock.
+    pub(crate) object_lock: Option<ObjectLockRules>,
+    pub(crate) lifecycle: Option<Arc<[LifecycleRule]>>,
 }
 
 impl Bucket {
@@ -89,6 +94,11 @@ pub(crate) struct BucketCache(RwLock<HashMap<BucketName, Arc<Bucket>>>);
 impl BucketCache {
     fn get(&self, name: &BucketName, version: Position) -> Option<Arc<Bucket>> {
         self.0.read().get(name).filter(|bucket| bucket.version == version).map(Arc::clone)
+    }
+
+    /// The bucket as it was last read, which may be some commits ago.
+    pub(crate) fn latest(&self, name: &BucketName) -> Option<Arc<Bucket>> {
+        self.0.read().get(name).map(Arc::clone)
     }
 
     fn put(&self, bucket: &Arc<Bucket>) {
@@ -325,6 +335,8 @@ async fn load(
         tags: json(text(Document::Tags)?)?,
         public_access_block: json(text(Document::PublicAccessBlock)?)?,
         ownership: json(text(Document::Ownership)?)?,
+        object_lock: json(text(Document::ObjectLock)?)?,
+        lifecycle: json::<Vec<LifecycleRule>>(text(Document::Lifecycle)?)?.map(Arc::from),
         row: found.row,
     })
 }

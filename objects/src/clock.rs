@@ -1,6 +1,7 @@
 //! The time of day, as shown to people: the one place that asks the system for it.
 //!
-//! No decision of correctness rests on it; versions are ordered by sequence and positions by the KV.
+//! Retention periods and lifecycle rules are judged by it, as their dates are the calendar's. Nothing else
+//! rests on it: versions are ordered by sequence and positions by the KV.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -51,6 +51,7 @@ impl Store {
                 self.authorize_taken_tags(cx, request, &source)?;
             }
             self.authorize_new_object(cx, &bucket, &request.key, tags)?;
+            self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
             object_acl(cx, &bucket, request.acl.as_ref())?;
             let destination = Destination {
                 bucket: request.bucket.clone(),
@@ -58,6 +59,7 @@ impl Store {
                 key: request.key.clone(),
                 owner: Owner::Writer { cx: cx.clone(), acl: request.acl.clone() },
                 conditions: request.conditions.clone(),
+                lock: request.lock,
             };
             let mut attributes =
                 request.attributes.clone().unwrap_or_else(|| source.object.attributes.clone());

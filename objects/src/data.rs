@@ -22,6 +22,7 @@ mod fetch;
 mod gc;
 mod hedge;
 mod intake;
+mod md5_lanes;
 mod nodes;
 mod pace;
 mod placement;
@@ -79,6 +80,7 @@ struct Inner {
     session: Arc<session::Session>,
     readers: Arc<readers::Readers>,
     cpu: cpu::CpuPool,
+    md5_lanes: md5_lanes::Md5Lanes,
     write_budget: intake::WriteBudget,
     read_budget: Arc<read::ReadBudget>,
     commitments: commitments::CommitmentCache,
@@ -147,6 +149,7 @@ impl DataPath {
             readers: readers::Readers::new(Arc::clone(&kv)),
             kv,
             session,
+            md5_lanes: md5_lanes::Md5Lanes::new(cpu.clone()),
             cpu,
             write_budget: intake::WriteBudget::new(&config),
             read_budget: read::ReadBudget::new(config.read_bytes, config.readers_max),

@@ -3,6 +3,7 @@
 use crate::Store;
 use crate::access::{Action, RequestContext};
 use crate::error::Error;
+use crate::object_lock::hindrance;
 use crate::requests::{DeleteObject, Deleted};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
 use crate::types::VersionId;
@@ -52,13 +53,15 @@ impl Store {
             let now = self.inner.clock.now();
             let deleted = if name.version.is_none() && bucket.row.versioning != Versioning::Off {
                 let owner = bucket.row.owner.clone();
-                let marker = NewVersion { owner, modified: now, object: None };
+                let marker = NewVersion::marker(owner, now);
                 let planned = state.plan_new(&mut transaction, &*snapshot, marker).await?;
                 Deleted { version: Some(planned.id), delete_marker: true }
             } else {
                 let version = name.version.or_else(|| bucket.shown(VersionId::Null));
                 let Some(found) = found else { return Ok(Deleted { version, delete_marker: false }) };
-                state.plan_remove(&mut transaction, &*snapshot, &found, now).await?;
+                let (asked, hindrance) = (request.bypass_governance, hindrance(&found.row.lock, now));
+                let bypass = self.authorize_bypass(cx, &bucket, name, &found, asked, hindrance)?;
+                state.plan_remove(&mut transaction, &*snapshot, &found, now, bypass).await?;
                 Deleted { version, delete_marker: found.row.object.is_none() }
             };
             drop(snapshot);

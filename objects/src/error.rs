@@ -66,10 +66,16 @@ pub enum Error {
     MalformedPolicy { reason: String },
     #[error("the ACL is not supported: the bucket's object ownership is BucketOwnerEnforced")]
     AclNotSupported,
-    #[error("BucketOwnerEnforced switches ACLs off, and the bucket's grants somebody something")]
-    AclContradictsOwnership,
+    #[error("the bucket's ACL grants something to others; BucketOwnerEnforced would take it away")]
+    AclAgainstOwnership,
     #[error("the request's metadata is over {limit} bytes")]
     MetadataTooLarge { limit: usize },
+    #[error("the version is locked: a retention period or a legal hold keeps it")]
+    ObjectLocked,
+    #[error("invalid retention period: {reason}")]
+    InvalidRetentionPeriod { reason: &'static str },
+    #[error("malformed configuration: {reason}")]
+    MalformedConfiguration { reason: &'static str },
     #[error("the operation does not fit the bucket's state: {reason}")]
     InvalidBucketState { reason: &'static str },
     #[error("copying an object onto itself needs a change of metadata, storage class or tags")]
@@ -106,6 +112,9 @@ pub enum Configuration {
     Lifecycle,
     Encryption,
     Website,
+    ObjectLock,
+    /// Of one version: a retention or legal hold.
+    Lock,
 }
 
 impl std::fmt::Display for Configuration {
@@ -119,6 +128,8 @@ impl std::fmt::Display for Configuration {
             Self::Lifecycle => "lifecycle configuration",
             Self::Encryption => "encryption configuration",
             Self::Website => "website configuration",
+            Self::ObjectLock => "object lock configuration",
+            Self::Lock => "retention or legal hold on this version",
         })
     }
 }

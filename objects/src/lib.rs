@@ -25,13 +25,16 @@ pub mod error;
 mod get;
 mod housekeeping;
 pub mod leases;
+pub mod lifecycle;
 mod list;
 mod multipart;
+pub mod object_lock;
 mod object_settings;
 mod payload;
 pub mod publish;
 mod put;
 pub mod requests;
+mod standing;
 mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -44,4 +47,5 @@ mod versions;
 
 pub use data::{DataConfig, DataStats};
 pub use error::{Configuration, Error, Internal};
+pub use standing::Standing;
 pub use store::{Store, StoreParts};

@@ -11,7 +11,8 @@ pub(crate) use complete::COMPLETED_KEPT_MILLIS;
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::blobs::DeadRow;
 use ashlar_metadata::namespace::uploads::{self, PartRow, UploadRow};
-use ashlar_metadata::{Direction, KeyRange, Snapshot};
+use ashlar_metadata::{Direction, KeyRange, Position, Snapshot};
+use bytes::Bytes;
 
 use crate::Store;
 use crate::access::{Action, RequestContext};
@@ -19,10 +20,12 @@ use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::{Bucket, writer};
 use crate::data::StoredBlob;
 use crate::error::Error;
+use crate::lifecycle::upload_expiry;
 use crate::payload::Received;
 use crate::put::object_acl;
 use crate::requests::{
-    CreateUpload, ObjectName, PartPage, PartWritten, Payload, ReadObject, Selection, UploadId, UploadName,
+    CreateUpload, CreatedUpload, ObjectName, PartPage, PartWritten, Payload, ReadObject, Selection, UploadId,
+    UploadName,
 };
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::{
@@ -38,7 +41,7 @@ impl Store {
         &self,
         cx: &RequestContext,
         request: CreateUpload,
-    ) -> Result<(UploadId, Option<(ChecksumAlgorithm, ChecksumType)>), Error> {
+    ) -> Result<CreatedUpload, Error> {
         check_attributes(&request.attributes)?;
         check_tags(&request.tags, OBJECT_TAGS_MAX)?;
         if let Some((ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256, ChecksumType::FullObject)) =
@@ -55,6 +58,7 @@ impl Store {
             back_off(attempt).await;
             let (_, bucket) = self.bucket_for_write(&request.bucket).await?;
             self.authorize_new_object(cx, &bucket, &request.key, &request.tags)?;
+            self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
             let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
             let initiated = self.inner.clock.now();
             // Time first, so that uploads of one key list in the order they began; random, so that none is guessed.
@@ -68,6 +72,7 @@ impl Store {
                 tags: request.tags.clone(),
                 acl,
                 checksum: request.checksum,
+                lock: request.lock,
             };
             let mut transaction = Transaction::default();
             bucket.check(&mut transaction);
@@ -75,7 +80,9 @@ impl Store {
             transaction.check_absent(key.clone());
             transaction.put(key, &row);
             if transaction.commit(&self.inner.kv).await?.is_some() {
-                return Ok((upload, request.checksum));
+                let rules = bucket.lifecycle.as_deref().unwrap_or_default();
+                let expiration = upload_expiry(rules, request.key.as_str(), initiated);
+                return Ok(CreatedUpload { upload, checksum: request.checksum, expiration });
             }
         }
         Err(Error::ConditionalConflict)
@@ -232,9 +239,7 @@ impl Store {
             let upload = self.upload_of(cx, &*snapshot, &bucket, name, Action::AbortMultipartUpload).await?;
             let key = uploads::key(bucket.id(), &name.key, name.upload.0);
             let mut transaction = Transaction::default();
-            transaction.check_at(key.clone(), upload.version);
-            transaction.delete(key);
-            transaction.bury(DeadRow::Upload(name.upload.0));
+            plan_abort(&mut transaction, key, upload.version, name.upload.0);
             if transaction.commit(&self.inner.kv).await?.is_some() {
                 return Ok(());
             }
@@ -303,6 +308,13 @@ impl Store {
             }
         }
     }
+}
+
+/// Ends an upload as it was read; its parts are buried with it.
+pub(crate) fn plan_abort(transaction: &mut Transaction, key: Bytes, version: Position, upload: u128) {
+    transaction.check_at(key.clone(), version);
+    transaction.delete(key);
+    transaction.bury(DeadRow::Upload(upload));
 }
 
 fn part_written(number: u32, row: PartRow) -> PartWritten {

@@ -1,4 +1,4 @@
-//! Tags and ACL of one version, changed in place.
+//! Tags and ACL of one version, changed in place; and how anything else of it is.
 
 use crate::Store;
 use crate::access::{Acl, AclRequest, Action, RequestContext};
@@ -26,8 +26,16 @@ fn object_of<'a>(name: &ObjectName, found: &'a FoundVersion) -> Result<&'a Objec
     })
 }
 
+/// Changes the object that a version is; whoever calls has seen that it is one.
+fn set(found: &mut FoundVersion, change: impl FnOnce(&mut ObjectRow)) {
+    if let Some(object) = &mut found.row.object {
+        change(object);
+    }
+}
+
 impl Store {
-    async fn settings<T>(
+    /// Reads something of a version that is an object.
+    pub(crate) async fn settings<T>(
         &self,
         cx: &RequestContext,
         name: &ObjectName,
@@ -41,12 +49,13 @@ impl Store {
         Ok((value, bucket.shown(found.row.id)))
     }
 
-    async fn change_settings(
+    /// Changes something of a version that is an object.
+    pub(crate) async fn change_settings(
         &self,
         cx: &RequestContext,
         name: &ObjectName,
         actions: Actions,
-        change: impl Fn(&Bucket, &str, &mut ObjectRow) -> Result<(), Error>,
+        change: impl Fn(&Bucket, &mut FoundVersion) -> Result<(), Error>,
     ) -> Result<Option<VersionId>, Error> {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
@@ -54,10 +63,7 @@ impl Store {
             let (mut found, _) = self.find(cx, &*snapshot, &bucket, name, action(actions, name)).await?;
             object_of(name, &found)?;
             let state = KeyState::read(&*snapshot, &bucket, &name.key).await?;
-            let owner = found.row.owner.clone();
-            if let Some(object) = &mut found.row.object {
-                change(&bucket, &owner, object)?;
-            }
+            change(&bucket, &mut found)?;
             let mut transaction = Transaction::default();
             bucket.check(&mut transaction);
             state.plan_update(&mut transaction, &found)?;
@@ -87,8 +93,8 @@ impl Store {
     ) -> Result<Option<VersionId>, Error> {
         check_tags(&tags, OBJECT_TAGS_MAX)?;
         let actions = (Action::PutObjectTagging, Action::PutObjectVersionTagging);
-        self.change_settings(cx, name, actions, |_, _, object| {
-            object.tags = tags.clone();
+        self.change_settings(cx, name, actions, |_, found| {
+            set(found, |object| object.tags = tags.clone());
             Ok(())
         })
         .await
@@ -101,8 +107,8 @@ impl Store {
         name: &ObjectName,
     ) -> Result<Option<VersionId>, Error> {
         let actions = (Action::DeleteObjectTagging, Action::DeleteObjectVersionTagging);
-        self.change_settings(cx, name, actions, |_, _, object| {
-            object.tags = Tags::default();
+        self.change_settings(cx, name, actions, |_, found| {
+            set(found, |object| object.tags = Tags::default());
             Ok(())
         })
         .await
@@ -130,9 +136,10 @@ impl Store {
         request: AclRequest,
     ) -> Result<Option<VersionId>, Error> {
         let actions = (Action::PutObjectAcl, Action::PutObjectVersionAcl);
-        self.change_settings(cx, name, actions, |bucket, owner, object| {
-            let acl = Acl::of_object(&request, owner, &bucket.facts())?;
-            object.acl = Some(serde_json::to_string(&acl).map_err(|e| Error::internal("writing an ACL", e))?);
+        self.change_settings(cx, name, actions, |bucket, found| {
+            let acl = Acl::of_object(&request, &found.row.owner, &bucket.facts())?;
+            let text = serde_json::to_string(&acl).map_err(|e| Error::internal("writing an ACL", e))?;
+            set(found, |object| object.acl = Some(text));
             Ok(())
         })
         .await

@@ -17,8 +17,9 @@ use crate::access::{Principal, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::{Bucket, writer};
 use crate::error::Error;
+use crate::object_lock::{Lock, of_new_version};
 use crate::payload::Received;
-use crate::put::{object_acl, plain_object, put_manifest, written};
+use crate::put::{expiration, object_acl, plain_object, put_manifest, written};
 use crate::requests::{PutObject, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::{BucketName, ETag, ObjectKey, PUT_BYTES_MAX, VersionId};
@@ -87,10 +88,14 @@ impl Store {
     }
 
     /// Stores an object in a group: durable, and seen by no list or get before the group is published. The
-    /// request's conditions are ignored; publishing has its own. The same key again replaces it.
+    /// request's conditions are ignored; publishing has its own. A lock cannot be asked for: a published
+    /// version takes its bucket's default retention. The same key again replaces it.
     pub async fn stage(&self, cx: &RequestContext, group: GroupId, request: PutObject) -> Result<(), Error> {
         check_attributes(&request.attributes)?;
         check_tags(&request.tags, OBJECT_TAGS_MAX)?;
+        if !request.lock.is_unset() {
+            return Err(Error::InvalidRequest { reason: "a staged object takes no lock of its own".into() });
+        }
         let snapshot = self.snapshot().await?;
         self.group(&*snapshot, cx, group).await?;
         let bucket = self.bucket(&*snapshot, &request.bucket).await?;
@@ -194,7 +199,8 @@ impl Store {
             self.authorize_new_object(cx, &bucket, &key, &row.object.tags)?;
             let (owner, _) = object_acl(cx, &bucket, None)?;
             let state = KeyState::read(&*snapshot, &bucket, &key).await?;
-            let new = NewVersion { owner, modified, object: Some(row.object.clone()) };
+            let lock = of_new_version(Lock::default(), bucket.object_lock.as_ref(), modified);
+            let new = NewVersion { owner, modified, object: Some(row.object.clone()), lock };
             let version = state.plan_new(&mut transaction, &*snapshot, new).await?;
             transaction.delete(publish::staged_key(group.0, bucket_name.as_str(), key.as_str()));
             planned.push((bucket, key, row.object, version));
@@ -209,10 +215,10 @@ impl Store {
             bucket.check(&mut transaction);
         }
         let Some(position) = transaction.commit(&self.inner.kv).await? else { return Ok(None) };
-        let published = planned.into_iter().map(|(bucket, key, object, version)| Published {
-            bucket: bucket.name.clone(),
-            key,
-            written: written(&object, bucket.shown(version.id), modified, position.0),
+        let published = planned.into_iter().map(|(bucket, key, object, version)| {
+            let expiration = expiration(&bucket, &key, &object, modified);
+            let written = written(&object, bucket.shown(version.id), modified, expiration, position.0);
+            Published { bucket: bucket.name.clone(), key, written }
         });
         Ok(Some(published.collect()))
     }

@@ -5,6 +5,7 @@
 
 use ashlar_chunker::{BlobRoot, ContentRoot, Digest, ObjectRoot};
 use ashlar_metadata::namespace::buckets::BucketId;
+use ashlar_metadata::namespace::locks::Lock;
 use ashlar_metadata::namespace::manifests::{
     self, ManifestId, ManifestRow, ManifestState, PARTS_PER_PAGE, PartRef, PartsPage,
 };
@@ -16,6 +17,8 @@ use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::Bucket;
 use crate::data::StoredBlob;
 use crate::error::Error;
+use crate::lifecycle::{Expiry, Subject, expiry};
+use crate::object_lock::of_new_version;
 use crate::payload::Received;
 use crate::requests::{PutObject, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
@@ -31,6 +34,8 @@ pub(crate) struct Destination {
     pub(crate) key: ObjectKey,
     pub(crate) owner: Owner,
     pub(crate) conditions: Conditions,
+    /// The lock as asked; the bucket's default is added in the commit.
+    pub(crate) lock: Lock,
 }
 
 /// Whose the object will be, and with which ACL.
@@ -123,6 +128,7 @@ impl Store {
         check_tags(&request.tags, OBJECT_TAGS_MAX)?;
         let (snapshot, bucket) = self.bucket_for_write(&request.bucket).await?;
         self.authorize_new_object(cx, &bucket, &request.key, &request.tags)?;
+        self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
         object_acl(cx, &bucket, request.acl.as_ref())?;
         KeyState::read(&*snapshot, &bucket, &request.key)
             .await?
@@ -135,6 +141,7 @@ impl Store {
             key: request.key,
             owner: Owner::Writer { cx: cx.clone(), acl: request.acl },
             conditions: request.conditions,
+            lock: request.lock,
         };
         drop(bucket);
         let received = self.receive(request.payload, PUT_BYTES_MAX).await?;
@@ -206,12 +213,15 @@ impl Store {
                 owner
             }
         };
-        let new = NewVersion { owner, modified, object: Some(object.clone()) };
+        let lock = of_new_version(destination.lock, bucket.object_lock.as_ref(), modified);
+        let new = NewVersion { owner, modified, object: Some(object.clone()), lock };
         let planned = state.plan_new(&mut transaction, &*snapshot, new).await?;
         drop(snapshot);
         record(&mut transaction, bucket.shown(planned.id), modified);
         let position = transaction.commit(&self.inner.kv).await?;
-        Ok(position.map(|position| written(&object, bucket.shown(planned.id), modified, position.0)))
+        let expiration = expiration(&bucket, &destination.key, &object, modified);
+        let version = bucket.shown(planned.id);
+        Ok(position.map(|position| written(&object, version, modified, expiration, position.0)))
     }
 }
 
@@ -220,6 +230,7 @@ pub(crate) fn written(
     object: &ObjectRow,
     version: Option<VersionId>,
     modified: UnixMillis,
+    expiration: Option<Expiry>,
     position: u64,
 ) -> Written {
     Written {
@@ -230,8 +241,20 @@ pub(crate) fn written(
         modified,
         object_root: ObjectRoot(Digest(object.object_root)),
         content_root: ContentRoot(Digest(object.content_root)),
+        expiration,
         position,
     }
+}
+
+/// When an object that becomes current now expires by the bucket's rules.
+pub(crate) fn expiration(
+    bucket: &Bucket,
+    key: &ObjectKey,
+    object: &ObjectRow,
+    modified: UnixMillis,
+) -> Option<Expiry> {
+    let subject = Subject { key: key.as_str(), object: Some((object.length, &object.tags)) };
+    expiry(bucket.lifecycle.as_deref()?, &subject, modified)
 }
 
 /// Who owns a new object, and its ACL as stored.

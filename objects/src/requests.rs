@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::Stream;
 
+use crate::lifecycle::Expiry;
+use crate::object_lock::Lock;
 use crate::types::{
     Attributes, BucketName, ByteRange, Checksum, ChecksumAlgorithm, ChecksumType, Conditions, ETag,
     ObjectKey, Tags, UnixMillis, VersionId,
@@ -101,6 +103,8 @@ pub struct PutObject {
     pub acl: Option<crate::access::AclRequest>,
     /// Conditions, decided in the commit.
     pub conditions: Conditions,
+    /// Retention and legal hold of the version, as asked.
+    pub lock: Lock,
     /// The bytes.
     pub payload: Payload,
 }
@@ -122,6 +126,8 @@ pub struct Written {
     pub object_root: ObjectRoot,
     /// Digest of the plain bytes.
     pub content_root: ContentRoot,
+    /// When the bucket's lifecycle rules let it expire.
+    pub expiration: Option<Expiry>,
     /// Position of the commit that made it visible.
     pub position: u64,
 }
@@ -214,7 +220,8 @@ pub struct ObjectRead {
     pub length: u64,
     /// Whether the answer is partial (206).
     pub partial: bool,
-    /// The bytes. Dropping it releases every resource at once.
+    /// The bytes. Dropping it releases every resource at once. Who holds on to pieces may get no more of
+    /// them while memory is short: they count until they are dropped.
     pub body: Pin<Box<dyn Stream<Item = Result<Bytes, crate::Error>> + Send>>,
 }
 
@@ -238,6 +245,8 @@ pub struct DeleteObject {
     pub name: ObjectName,
     /// Conditions, decided in the commit.
     pub conditions: Conditions,
+    /// Remove it although governance retains it, for who has the right.
+    pub bypass_governance: bool,
 }
 
 /// What DELETE answers.
@@ -269,6 +278,8 @@ pub struct CopyObject {
     pub acl: Option<crate::access::AclRequest>,
     /// A checksum to have, whatever the source has.
     pub checksum: Option<ChecksumAlgorithm>,
+    /// Retention and legal hold of the copy, as asked; nothing is taken from the source.
+    pub lock: Lock,
     /// Conditions on the destination.
     pub conditions: Conditions,
 }
@@ -401,6 +412,19 @@ pub struct CreateUpload {
     pub acl: Option<crate::access::AclRequest>,
     /// Checksum that every part is to carry.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Retention and legal hold of the object to be, as asked.
+    pub lock: Lock,
+}
+
+/// What CreateMultipartUpload answers.
+#[derive(Clone, Debug)]
+pub struct CreatedUpload {
+    /// The upload.
+    pub upload: UploadId,
+    /// Checksum that every part is to carry.
+    pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// When the bucket's lifecycle rules give it up.
+    pub expiration: Option<Expiry>,
 }
 
 /// Names an upload in progress.
@@ -531,6 +555,8 @@ pub struct CreateBucket {
     pub ownership: Option<crate::access::ObjectOwnership>,
     /// Location constraint as sent; kept and answered.
     pub location: Option<String>,
+    /// Whether it has object lock from the start, and so versioning.
+    pub object_lock: bool,
 }
 
 /// Facts about a bucket.

@@ -14,6 +14,7 @@ use crate::buckets::BucketCache;
 use crate::clock::Clock;
 use crate::data::{DataConfig, DataPath, DataStats};
 use crate::error::Error;
+use crate::lifecycle::{LifecycleDay, Worker};
 use crate::users::Users;
 
 /// How often lapsed rows are looked for.
@@ -29,6 +30,8 @@ pub struct StoreParts {
     pub users: Users,
     /// Coding, limits and background work.
     pub data: DataConfig,
+    /// How long a day of lifecycle rules lasts.
+    pub lifecycle_day: LifecycleDay,
     /// The time of day.
     pub clock: Clock,
     /// No other process works on this metadata: sessions left behind are fenced at once.
@@ -46,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) data: DataPath,
     pub(crate) users: Users,
     pub(crate) buckets: BucketCache,
+    pub(crate) lifecycle: Worker,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskTracker,
 }
@@ -53,10 +57,10 @@ pub(crate) struct Inner {
 impl Store {
     /// Opens a store: takes a session, fences dead ones, reads or makes the cluster map.
     pub async fn open(parts: StoreParts) -> Result<Self, Error> {
-        let StoreParts { kv, nodes, users, data, clock, only_process } = parts;
+        let StoreParts { kv, nodes, users, data, lifecycle_day, clock, only_process } = parts;
         let data = DataPath::open(Arc::clone(&kv), nodes, data, clock.clone(), only_process).await?;
-        let inner =
-            Inner { kv, data, users, buckets: BucketCache::default(), clock, tasks: TaskTracker::new() };
+        let (buckets, lifecycle) = (BucketCache::default(), Worker::new(lifecycle_day));
+        let inner = Inner { kv, data, users, buckets, lifecycle, clock, tasks: TaskTracker::new() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -70,9 +74,11 @@ impl Store {
         self.inner.data.stats()
     }
 
-    /// Runs repair, scrub, GC and expiry until `stop`. Tasks belong to the store's group.
+    /// Runs repair, scrub, GC, lifecycle rules and expiry until `stop`. Tasks belong to the store's group.
     pub fn start_background(&self, stop: &CancellationToken) {
         self.inner.data.spawn_background(&self.inner.tasks, stop.clone());
+        let (lifecycle, stopping) = (self.clone(), stop.clone());
+        self.inner.tasks.spawn(async move { lifecycle.run_lifecycle(&stopping).await });
         let (store, stop) = (self.clone(), stop.clone());
         self.inner.tasks.spawn(async move {
             let mut timer = tokio::time::interval(EXPIRY_INTERVAL);

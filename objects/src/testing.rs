@@ -9,6 +9,7 @@ use ashlar_storage_node::{MemoryNode, ShardService};
 use crate::access::{Principal, RequestContext, UserIdentity};
 use crate::clock::Clock;
 use crate::data::DataConfig;
+use crate::lifecycle::LifecycleDay;
 use crate::store::{Store, StoreParts};
 use crate::users::Users;
 
@@ -34,7 +35,15 @@ impl TestStore {
 
     /// A store on what another left: a restart.
     pub async fn on(kv: Arc<dyn OrderedKv>, nodes: BTreeMap<u16, Arc<MemoryNode>>) -> Self {
-        let clock = Clock::System;
+        Self::by_clock(kv, nodes, Clock::System).await
+    }
+
+    /// The same by another clock.
+    pub async fn by_clock(
+        kv: Arc<dyn OrderedKv>,
+        nodes: BTreeMap<u16, Arc<MemoryNode>>,
+        clock: Clock,
+    ) -> Self {
         let services = nodes
             .iter()
             .map(|(number, node)| {
@@ -47,6 +56,7 @@ impl TestStore {
             nodes: services,
             users: Users::for_tests(Arc::clone(&kv)),
             data: DataConfig::default(),
+            lifecycle_day: LifecycleDay::CALENDAR,
             clock: clock.clone(),
             only_process: true,
         };

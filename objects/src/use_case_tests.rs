@@ -1,13 +1,23 @@
 //! The use cases as a front door meets them, on memory.
 
 mod interleaved;
+mod lifecycle;
+mod locks;
+mod ownership;
 mod rights;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+
+use ashlar_metadata::MemoryKv;
+use ashlar_storage_node::MemoryNode;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
 use crate::Error;
 use crate::access::RequestContext;
+use crate::clock::Clock;
+use crate::object_lock::Lock;
 use crate::requests::{
     CompleteUpload, CompletedPart, CopyObject, CreateBucket, CreateUpload, DeleteObject, ListObjects,
     ListVersions, ObjectName, Payload, PutObject, ReadObject, Selection, UploadName, Versioning, Written,
@@ -42,13 +52,23 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
-        Self::of(TestStore::new().await).await
+        Self::on(TestStore::new().await, false).await
     }
 
-    async fn of(test: TestStore) -> Self {
+    /// By a clock that is set by hand, with or without object lock.
+    async fn by_hand(object_lock: bool) -> (Self, Arc<AtomicI64>) {
+        let clock = Arc::new(AtomicI64::new(1_700_000_000_000));
+        let nodes = (1..=6).map(|node| (node, Arc::new(MemoryNode::new()))).collect();
+        let kv = Arc::new(MemoryKv::new());
+        let test = TestStore::by_clock(kv, nodes, Clock::Manual(Arc::clone(&clock))).await;
+        (Self::on(test, object_lock).await, clock)
+    }
+
+    async fn on(test: TestStore, object_lock: bool) -> Self {
         let cx = request_of("root", true);
         let bucket = BucketName::new("quarry").unwrap();
-        let request = CreateBucket { bucket: bucket.clone(), acl: None, ownership: None, location: None };
+        let request =
+            CreateBucket { bucket: bucket.clone(), acl: None, ownership: None, location: None, object_lock };
         test.store.create_bucket(&cx, request).await.unwrap();
         Self { test, cx, bucket }
     }
@@ -65,6 +85,7 @@ impl Bench {
             tags: Tags::default(),
             acl: None,
             conditions,
+            lock: Lock::default(),
             payload: payload(bytes),
         };
         self.test.store.put_object(&self.cx, request).await
@@ -90,7 +111,11 @@ impl Bench {
     }
 
     async fn delete(&self, key: &str, version: Option<VersionId>) -> crate::requests::Deleted {
-        let request = DeleteObject { name: self.name(key, version), conditions: Conditions::default() };
+        let request = DeleteObject {
+            name: self.name(key, version),
+            conditions: Conditions::default(),
+            bypass_governance: false,
+        };
         self.test.store.delete_object(&self.cx, request).await.unwrap()
     }
 
@@ -273,6 +298,7 @@ async fn copies_share_bytes_and_outlive_their_source() {
         tags: None,
         acl: None,
         checksum,
+        lock: Lock::default(),
         conditions: Conditions::default(),
     };
     let stored: usize = bench.test.nodes.values().map(|node| node.ids().len()).sum();
@@ -346,8 +372,9 @@ async fn upload(bench: &Bench, key: &str) -> UploadName {
         tags: Tags::default(),
         acl: None,
         checksum: Some((ChecksumAlgorithm::Crc32c, ChecksumType::FullObject)),
+        lock: Lock::default(),
     };
-    let (upload, _) = bench.test.store.create_upload(&bench.cx, request).await.unwrap();
+    let upload = bench.test.store.create_upload(&bench.cx, request).await.unwrap().upload;
     UploadName { bucket: bench.bucket.clone(), key: ObjectKey::new(key).unwrap(), upload }
 }
 
@@ -445,6 +472,7 @@ async fn a_group_is_seen_all_at_once_or_not_at_all() {
         tags: Tags::default(),
         acl: None,
         conditions: Conditions::default(),
+        lock: Lock::default(),
         payload: payload(text),
     };
     let group = store.begin_group(&bench.cx).await.unwrap();
@@ -485,7 +513,8 @@ async fn nobody_else_reads_or_writes() {
         conditions: Conditions::default(),
     };
     assert!(matches!(bench.test.store.get_object(&other, absent).await, Err(Error::AccessDenied)));
-    let delete = DeleteObject { name: bench.name("stone", None), conditions: Conditions::default() };
+    let (name, conditions) = (bench.name("stone", None), Conditions::default());
+    let delete = DeleteObject { name, conditions, bypass_governance: false };
     assert!(matches!(bench.test.store.delete_object(&other, delete).await, Err(Error::AccessDenied)));
     assert!(matches!(bench.test.store.delete_bucket(&other, &bench.bucket).await, Err(Error::AccessDenied)));
     assert_eq!(bench.get("stone").await.unwrap(), b"mine");

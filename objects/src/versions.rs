@@ -7,16 +7,21 @@
 
 use ashlar_metadata::namespace::buckets::Versioning;
 use ashlar_metadata::namespace::heads::{self, HeadRow};
+use ashlar_metadata::namespace::locks::Lock;
 use ashlar_metadata::namespace::manifests::ManifestId;
 use ashlar_metadata::namespace::outbox::{OutboxOperation, OutboxRow};
 use ashlar_metadata::namespace::versions::{self, CurrentRow, ObjectRow, VersionRow};
-use ashlar_metadata::{Direction, KeyRange, Snapshot};
+use ashlar_metadata::{Direction, KeyRange, Row, Snapshot};
 
 use crate::buckets::Bucket;
 use crate::conditions::{self, Doomed, Existing};
 use crate::error::Error;
+use crate::object_lock::check_removal;
 use crate::transaction::{Transaction, Versioned, decode, read};
 use crate::types::{Conditions, ObjectKey, UnixMillis, VersionId};
+
+/// Most newer versions that [`KeyState::newer`] gives from the top.
+const NEWER_FROM_TOP_MAX: usize = 102;
 
 /// A key of a bucket, as a transaction sees it.
 pub(crate) struct KeyState<'a> {
@@ -58,6 +63,15 @@ pub(crate) struct NewVersion {
     pub(crate) modified: UnixMillis,
     /// The object, whose manifest already counts this version; `None` makes a delete marker.
     pub(crate) object: Option<ObjectRow>,
+    /// What keeps it from being removed.
+    pub(crate) lock: Lock,
+}
+
+impl NewVersion {
+    /// A delete marker.
+    pub(crate) fn marker(owner: String, modified: UnixMillis) -> Self {
+        Self { owner, modified, object: None, lock: Lock::default() }
+    }
 }
 
 /// What was planned; true once the transaction commits.
@@ -114,6 +128,35 @@ impl<'a> KeyState<'a> {
         Ok(found.filter(|found| found.row.id == id).map(|found| FoundVersion { sequence, row: found.row }))
     }
 
+    /// The version with this sequence, if it is still there.
+    pub(crate) async fn at_sequence(
+        &self,
+        snapshot: &dyn Snapshot,
+        sequence: u64,
+    ) -> Result<Option<FoundVersion>, Error> {
+        let found =
+            read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
+        Ok(found.map(|found| FoundVersion { sequence, row: found.row }))
+    }
+
+    /// Versions newer than this one, newest first: the first hundred, and always the one right above.
+    pub(crate) async fn newer(
+        &self,
+        snapshot: &dyn Snapshot,
+        sequence: u64,
+    ) -> Result<Vec<FoundVersion>, Error> {
+        let all = KeyRange::prefix(versions::of_key(self.bucket.id(), self.key));
+        let above = all.before(versions::key(self.bucket.id(), self.key, sequence));
+        let reading = |e| Error::internal("looking for newer versions", e);
+        let scan = snapshot.scan(above.clone(), Direction::Forward, NEWER_FROM_TOP_MAX);
+        let page = scan.await.map_err(reading)?;
+        let mut rows = page.rows;
+        if page.more {
+            rows.extend(snapshot.scan(above, Direction::Backward, 1).await.map_err(reading)?.rows);
+        }
+        rows.iter().map(|(key, row)| found_in(key, row)).collect()
+    }
+
     /// Conditions of a write, on the current object.
     pub(crate) async fn check_write(
         &self,
@@ -144,6 +187,7 @@ impl<'a> KeyState<'a> {
         } else {
             if let Some(replaced) = null.replace(sequence) {
                 let replaced = self.version(snapshot, replaced).await?;
+                check_removal(&replaced.row.lock, new.modified, false)?;
                 self.remove_row(transaction, snapshot, &replaced).await?;
             }
             null = Some(sequence);
@@ -152,20 +196,24 @@ impl<'a> KeyState<'a> {
         transaction.put(head_key, &HeadRow { sequence, newest: sequence, null });
         self.set_current(transaction, sequence, &new.owner, new.modified, new.object.as_ref());
         let operation = if new.object.is_some() { OutboxOperation::Put } else { OutboxOperation::Mark };
-        let row = VersionRow { id, modified: new.modified, owner: new.owner, object: new.object };
+        let row =
+            VersionRow { id, modified: new.modified, owner: new.owner, object: new.object, lock: new.lock };
         self.announce(transaction, operation, &row, new.modified);
         transaction.put(versions::key(self.bucket.id(), self.key, sequence), &row);
         Ok(Planned { id })
     }
 
-    /// Removes one version for good, and the key with its last one.
+    /// Removes one version for good, and the key with its last one; a locked one stays. `bypass` says that
+    /// the caller may end governance.
     pub(crate) async fn plan_remove(
         &self,
         transaction: &mut Transaction,
         snapshot: &dyn Snapshot,
         found: &FoundVersion,
         now: UnixMillis,
+        bypass: bool,
     ) -> Result<(), Error> {
+        check_removal(&found.row.lock, now, bypass)?;
         let head =
             self.head.as_ref().ok_or_else(|| Error::internal("removing a version", "its key has no head"))?;
         let head_key = heads::key(self.bucket.id(), self.key);
@@ -197,7 +245,7 @@ impl<'a> KeyState<'a> {
         Ok(())
     }
 
-    /// Rewrites a version's row in place (tags, ACL). The head is written too: it guards the whole key.
+    /// Rewrites a version's row in place (tags, ACL, lock). The head is written too: it guards the whole key.
     pub(crate) fn plan_update(
         &self,
         transaction: &mut Transaction,
@@ -217,7 +265,8 @@ impl<'a> KeyState<'a> {
         conditions::check_delete(conditions, found.map(FoundVersion::doomed).as_ref())
     }
 
-    async fn next_older(
+    /// The version right below.
+    pub(crate) async fn next_older(
         &self,
         snapshot: &dyn Snapshot,
         sequence: u64,
@@ -228,10 +277,7 @@ impl<'a> KeyState<'a> {
             .scan(older, Direction::Forward, 1)
             .await
             .map_err(|e| Error::internal("looking for an older version", e))?;
-        let Some((key, row)) = page.rows.first() else { return Ok(None) };
-        let (_, sequence) = versions::parse_key(key)
-            .ok_or_else(|| Error::internal("looking for an older version", "its key does not read"))?;
-        Ok(Some(FoundVersion { sequence, row: decode::<VersionRow>(row)?.row }))
+        page.rows.first().map(|(key, row)| found_in(key, row)).transpose()
     }
 
     async fn remove_row(
@@ -292,6 +338,12 @@ impl<'a> KeyState<'a> {
             time,
         });
     }
+}
+
+fn found_in(key: &[u8], row: &Row) -> Result<FoundVersion, Error> {
+    let (_, sequence) = versions::parse_key(key)
+        .ok_or_else(|| Error::internal("looking for a version", "its key does not read"))?;
+    Ok(FoundVersion { sequence, row: decode::<VersionRow>(row)?.row })
 }
 
 /// A manifest's new id, from a blob's: both count in one space, so none is ever given twice.

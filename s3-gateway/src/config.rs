@@ -82,7 +82,7 @@ impl Default for Limits {
         Self {
             connections_max: 20_000,
             in_flight_max: 16_384,
-            connection_buffer_bytes: 64 << 10,
+            connection_buffer_bytes: 256 << 10,
             header_bytes_max: 32 << 10,
             uri_bytes_max: 16 << 10,
             header_timeout: Duration::from_secs(30),

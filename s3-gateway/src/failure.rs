@@ -55,6 +55,7 @@ codes! {
     InvalidPolicyDocument = 400,
     InvalidRange = 416,
     InvalidRequest = 400,
+    InvalidRetentionPeriod = 400,
     InvalidStorageClass = 400,
     InvalidTag = 400,
     InvalidToken = 400,
@@ -75,6 +76,7 @@ codes! {
     NoSuchCORSConfiguration = 404,
     NoSuchKey = 404,
     NoSuchLifecycleConfiguration = 404,
+    NoSuchObjectLockConfiguration = 404,
     NoSuchPublicAccessBlockConfiguration = 404,
     NoSuchTagSet = 404,
     NoSuchUpload = 404,
@@ -153,6 +155,16 @@ impl Failure {
     /// 400 InvalidArgument about a named argument.
     pub(crate) fn argument(name: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidArgument, reason).element("ArgumentName", name)
+    }
+
+    /// 400 MalformedXML: the document reads as XML and is not what the operation takes.
+    pub(crate) fn malformed_xml(why: impl std::fmt::Display) -> Self {
+        Self::new(
+            Code::MalformedXML,
+            format!(
+                "The XML you provided was not well-formed or did not validate against our published schema: {why}."
+            ),
+        )
     }
 
     /// Adds a header to the answer.
@@ -321,7 +333,7 @@ impl From<Error> for Failure {
             Error::AclNotSupported => {
                 Self::new(Code::AccessControlListNotSupported, "The bucket does not allow ACLs")
             }
-            Error::AclContradictsOwnership => Self::new(
+            Error::AclAgainstOwnership => Self::new(
                 Code::InvalidBucketAclWithObjectOwnership,
                 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
             ),
@@ -331,6 +343,11 @@ impl From<Error> for Failure {
             )
             .element("MaxSizeAllowed", limit.to_string()),
             Error::InvalidBucketState { reason } => Self::new(Code::InvalidBucketState, reason),
+            Error::ObjectLocked => {
+                Self::new(Code::AccessDenied, "Access Denied because object protected by object lock.")
+            }
+            Error::InvalidRetentionPeriod { reason } => Self::new(Code::InvalidRetentionPeriod, reason),
+            Error::MalformedConfiguration { reason } => Self::malformed_xml(reason),
             Error::CopyToItself => Self::new(
                 Code::InvalidRequest,
                 "This copy request is illegal because it is trying to copy an object to itself without changing \
@@ -445,6 +462,14 @@ fn no_configuration(what: Configuration) -> Failure {
         Configuration::Encryption => (
             Code::ServerSideEncryptionConfigurationNotFoundError,
             "The server side encryption configuration was not found",
+        ),
+        Configuration::ObjectLock => (
+            Code::ObjectLockConfigurationNotFoundError,
+            "Object Lock configuration does not exist for this bucket",
+        ),
+        Configuration::Lock => (
+            Code::NoSuchObjectLockConfiguration,
+            "The specified object does not have a ObjectLock configuration",
         ),
         Configuration::Website => {
             (Code::NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration")

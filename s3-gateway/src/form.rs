@@ -24,7 +24,7 @@ use crate::call::Call;
 use crate::config::Limits;
 use crate::failure::{Code, Failure};
 use crate::headers::{
-    acl, attributes, checksums, condition_keys, join_repeated, tags, text, time, unsupported,
+    acl, attributes, checksums, condition_keys, join_repeated, lifecycle, lock, tags, text, time, unsupported,
 };
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
@@ -117,6 +117,7 @@ pub(crate) async fn post<S: Secrets>(
         tags: tagging(&form)?,
         acl: acl::of_headers(&headers)?,
         conditions: Default::default(),
+        lock: lock::of_write(&headers)?,
         payload: Payload {
             stream: Box::pin(file),
             length: None,
@@ -142,6 +143,9 @@ pub(crate) async fn post<S: Secrets>(
     }
     if let Some(checksum) = &written.checksum {
         checksums::put(&mut answer, checksum);
+    }
+    if let Some(expiry) = &written.expiration {
+        answer.insert("x-amz-expiration", ascii(lifecycle::expiration(expiry)));
     }
     put_roots(&mut answer, &written.object_root, &written.content_root);
     let host =

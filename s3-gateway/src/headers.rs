@@ -9,6 +9,8 @@ pub(crate) mod attributes;
 pub(crate) mod checksums;
 pub(crate) mod conditions;
 pub(crate) mod copy_source;
+pub(crate) mod lifecycle;
+pub(crate) mod lock;
 pub(crate) mod range;
 pub(crate) mod rfc2047;
 pub(crate) mod tags;

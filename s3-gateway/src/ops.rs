@@ -9,7 +9,9 @@ mod bucket_documents;
 mod buckets;
 mod copy;
 mod delete;
+mod lifecycle;
 pub(crate) mod lists;
+mod locks;
 mod multipart;
 mod multipart_lists;
 pub(crate) mod objects_read;
@@ -74,6 +76,12 @@ pub(crate) fn timestamp(moment: UnixMillis) -> dto::Timestamp {
     time::OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(time::OffsetDateTime::UNIX_EPOCH).into()
 }
 
+/// A document's moment; what lies outside of all that is counted becomes its edge.
+pub(crate) fn millis(moment: dto::Timestamp) -> UnixMillis {
+    let nanos = time::OffsetDateTime::from(moment).unix_timestamp_nanos();
+    UnixMillis(i64::try_from(nanos.div_euclid(1_000_000)).unwrap_or(i64::MAX))
+}
+
 pub(crate) fn etag(etag: &ashlar_objects::types::ETag) -> dto::ETag {
     dto::ETag::Strong(etag.to_string())
 }
@@ -110,7 +118,7 @@ through_s3s! {
     delete_bucket(DeleteBucketInput) -> DeleteBucketOutput = DeleteBucket by buckets::delete;
     delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput = DeleteBucketCors by bucket_documents::delete_cors;
     delete_bucket_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput = DeleteBucketEncryption by without::delete_encryption;
-    delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput = DeleteBucketLifecycle by without::delete_lifecycle;
+    delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput = DeleteBucketLifecycle by lifecycle::delete;
     delete_bucket_ownership_controls(DeleteBucketOwnershipControlsInput) -> DeleteBucketOwnershipControlsOutput = DeleteBucketOwnershipControls by bucket_access::delete_ownership;
     delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput = DeleteBucketPolicy by bucket_documents::delete_policy;
     delete_bucket_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput = DeleteBucketReplication by without::delete_replication;
@@ -124,7 +132,7 @@ through_s3s! {
     get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput = GetBucketAcl by bucket_access::bucket_acl;
     get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput = GetBucketCors by bucket_documents::cors;
     get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput = GetBucketEncryption by without::encryption;
-    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput = GetBucketLifecycleConfiguration by without::lifecycle;
+    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput = GetBucketLifecycleConfiguration by lifecycle::get;
     get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput = GetBucketLocation by buckets::location;
     get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput = GetBucketLogging by without::logging;
     get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput = GetBucketNotificationConfiguration by without::notification;
@@ -137,9 +145,9 @@ through_s3s! {
     get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput = GetBucketVersioning by bucket_documents::versioning;
     get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput = GetBucketWebsite by without::website;
     get_object_acl(GetObjectAclInput) -> GetObjectAclOutput = GetObjectAcl by bucket_access::object_acl;
-    get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput = GetObjectLegalHold by without::legal_hold;
-    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput = GetObjectLockConfiguration by without::lock;
-    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput = GetObjectRetention by without::retention;
+    get_object_legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput = GetObjectLegalHold by locks::legal_hold;
+    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput = GetObjectLockConfiguration by locks::bucket_rules;
+    get_object_retention(GetObjectRetentionInput) -> GetObjectRetentionOutput = GetObjectRetention by locks::retention;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput = GetObjectTagging by tagging::of_object;
     get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput = GetPublicAccessBlock by bucket_access::block;
     head_bucket(HeadBucketInput) -> HeadBucketOutput = HeadBucket by buckets::head;
@@ -148,6 +156,7 @@ through_s3s! {
     list_parts(ListPartsInput) -> ListPartsOutput = ListParts by multipart_lists::parts;
     put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput = PutBucketAcl by bucket_access::put_bucket_acl;
     put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput = PutBucketCors by bucket_documents::put_cors;
+    put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput = PutBucketLifecycleConfiguration by lifecycle::put;
     put_bucket_logging(PutBucketLoggingInput) -> PutBucketLoggingOutput = PutBucketLogging by without::put_logging;
     put_bucket_notification_configuration(PutBucketNotificationConfigurationInput) -> PutBucketNotificationConfigurationOutput = PutBucketNotificationConfiguration by without::put_notification;
     put_bucket_request_payment(PutBucketRequestPaymentInput) -> PutBucketRequestPaymentOutput = PutBucketRequestPayment by without::put_request_payment;
@@ -155,9 +164,9 @@ through_s3s! {
     put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput = PutBucketPolicy by bucket_documents::put_policy;
     put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput = PutBucketTagging by tagging::put_of_bucket;
     put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput = PutBucketVersioning by bucket_documents::put_versioning;
-    put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput = PutObjectLegalHold by without::put_legal_hold;
-    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput = PutObjectLockConfiguration by without::put_lock;
-    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput = PutObjectRetention by without::put_retention;
+    put_object_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput = PutObjectLegalHold by locks::put_legal_hold;
+    put_object_lock_configuration(PutObjectLockConfigurationInput) -> PutObjectLockConfigurationOutput = PutObjectLockConfiguration by locks::put_rules;
+    put_object_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput = PutObjectRetention by locks::put_retention;
     put_object_acl(PutObjectAclInput) -> PutObjectAclOutput = PutObjectAcl by bucket_access::put_object_acl;
     put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput = PutObjectTagging by tagging::put_of_object;
     put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput = PutPublicAccessBlock by bucket_access::put_block;

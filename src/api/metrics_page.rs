@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ashlar_metadata::embedded::Stats;
 use ashlar_objects::DataStats;
+use ashlar_objects::lifecycle::LifecycleStats;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -49,6 +50,7 @@ pub(super) async fn show(State(server): State<Arc<Server>>) -> impl IntoResponse
     let version = [(labels(&[("version", env!("CARGO_PKG_VERSION"))]), 1)];
     page.many("gauge", "ashlar_build_info", "The version that runs.", version);
     data_figures(&mut page, &server.store.stats());
+    lifecycle_figures(&mut page, &server.store.lifecycle_stats());
     metadata_figures(&mut page, &server.metadata.stats());
     node_figures(&mut page, &server).await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0)
@@ -143,6 +145,30 @@ fn data_figures(page: &mut Page, stats: &DataStats) {
     page.many("gauge", "ashlar_memory_used_bytes", "Memory taken from a budget.", used);
     let limits = [(budget("writes"), stats.write_bytes_limit), (budget("reads"), stats.read_bytes_limit)];
     page.many("gauge", "ashlar_memory_limit_bytes", "What a budget allows.", limits);
+}
+
+fn lifecycle_figures(page: &mut Page, stats: &LifecycleStats) {
+    let kind = |name| labels(&[("kind", name)]);
+    let expired = [
+        (kind("current"), stats.current),
+        (kind("noncurrent"), stats.noncurrent),
+        (kind("marker"), stats.markers),
+        (kind("upload"), stats.uploads),
+    ];
+    let name = "ashlar_lifecycle_expired_total";
+    page.many("counter", name, "Versions, delete markers and uploads that lifecycle rules gave up.", expired);
+    let counters = [
+        (
+            "ashlar_lifecycle_locked_total",
+            "Times that a version which was due stayed because it is locked.",
+            stats.locked,
+        ),
+        ("ashlar_lifecycle_rows_total", "Versions and uploads looked at for lifecycle rules.", stats.rows),
+        ("ashlar_lifecycle_passes_total", "Passes over all buckets with lifecycle rules.", stats.passes),
+    ];
+    for (name, help, value) in counters {
+        page.one("counter", name, help, value);
+    }
 }
 
 fn metadata_figures(page: &mut Page, stats: &Stats) {

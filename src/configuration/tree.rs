@@ -122,6 +122,8 @@ pub(crate) struct Background {
     pub(crate) sweep_interval: Span,
     /// How long after the end of one scrub the next begins.
     pub(crate) scrub_interval: Span,
+    /// Seconds that a day of lifecycle rules lasts: 86400, unless rules are to be tested.
+    pub(crate) lifecycle_day_s: u32,
 }
 
 /// The metadata store.
@@ -261,6 +263,7 @@ impl Default for Background {
             gc_interval: seconds(5),
             sweep_interval: seconds(60),
             scrub_interval: seconds(24 * 3600),
+            lifecycle_day_s: 24 * 3600,
         }
     }
 }
@@ -353,6 +356,10 @@ impl Configuration {
             let problem = format!("{} threads are too few for the disks", self.runtime.blocking_threads_max);
             return refuse("runtime.blocking_threads_max", problem, "take at least 8");
         }
+        if self.background.lifecycle_day_s == 0 {
+            let problem = "a day without length would expire everything at once".to_owned();
+            return refuse("background.lifecycle_day_s", problem, "take 86400, or at least 1 for testing");
+        }
         if self.memory.intake < mebibytes(1)
             || self.memory.rows < mebibytes(8)
             || self.memory.reads < mebibytes(1)
@@ -398,6 +405,7 @@ mod tests {
         assert_eq!(refused(&|tree| tree.disks = (0..7).map(|n| format!("/{n}").into()).collect()), "disks");
         assert_eq!(refused(&|tree| tree.api.listen = "0.0.0.0:9001".parse().unwrap()), "api.listen");
         assert_eq!(refused(&|tree| tree.memory.rows = ByteSize(1)), "memory");
+        assert_eq!(refused(&|tree| tree.background.lifecycle_day_s = 0), "background.lifecycle_day_s");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use ashlar_metadata::{EmbeddedKv, OrderedKv};
 use ashlar_objects::clock::Clock;
+use ashlar_objects::lifecycle::LifecycleDay;
 use ashlar_objects::users::{KeyRing, MasterKey, RootCredentials, SecretKey, Users};
 use ashlar_objects::{DataConfig, Store, StoreParts};
 use ashlar_storage_node::ShardService;
@@ -40,6 +41,7 @@ pub(crate) async fn open(
         nodes: by_number(nodes),
         users,
         data: data_config(tree),
+        lifecycle_day: LifecycleDay::of_seconds(tree.background.lifecycle_day_s),
         clock: Clock::System,
         only_process: true,
     };

@@ -6,6 +6,7 @@
 //!
 //! Formats: `docs/formats/shard.md`.
 
+mod buffers;
 mod compact;
 mod files;
 mod flusher;

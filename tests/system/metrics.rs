@@ -2,7 +2,7 @@
 
 use crate::server::Stand;
 
-const PROMISED: [&str; 47] = [
+const PROMISED: [&str; 51] = [
     "ashlar_blobs_in_flight",
     "ashlar_build_info",
     "ashlar_chunks_shrunk_total",
@@ -14,6 +14,10 @@ const PROMISED: [&str; 47] = [
     "ashlar_gc_dead_rows",
     "ashlar_gc_orphans_total",
     "ashlar_gc_orphans_waiting",
+    "ashlar_lifecycle_expired_total",
+    "ashlar_lifecycle_locked_total",
+    "ashlar_lifecycle_passes_total",
+    "ashlar_lifecycle_rows_total",
     "ashlar_memory_limit_bytes",
     "ashlar_memory_used_bytes",
     "ashlar_metadata_checkpoints_total",

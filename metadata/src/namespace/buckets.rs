@@ -87,12 +87,22 @@ pub enum Document {
     Tags = 4,
     PublicAccessBlock = 5,
     Ownership = 6,
+    ObjectLock = 7,
+    Lifecycle = 8,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Policy, Self::Acl, Self::Cors, Self::Tags, Self::PublicAccessBlock, Self::Ownership];
+    pub const ALL: [Self; 8] = [
+        Self::Policy,
+        Self::Acl,
+        Self::Cors,
+        Self::Tags,
+        Self::PublicAccessBlock,
+        Self::Ownership,
+        Self::ObjectLock,
+        Self::Lifecycle,
+    ];
 }
 
 /// Key of a bucket's document.

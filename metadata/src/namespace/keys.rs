@@ -32,6 +32,7 @@ pub enum Tag {
     Counter = 0x14,
     Staged = 0x15,
     PublishGroup = 0x16,
+    LifecyclePass = 0x17,
 }
 
 /// Builds one key.

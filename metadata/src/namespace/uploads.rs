@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::blobs::BlobId;
 use super::buckets::BucketId;
 use super::keys::{KeyReader, KeyWriter, Tag};
+use super::locks::{self, Lock};
 use super::types::{
     Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, Tags, UnixMillis, VersionId,
 };
-use super::{NamespaceRow, ROW_FORMAT, RowError};
+use super::{NamespaceRow, RowError};
 
 /// One upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct UploadRow {
     pub acl: Option<String>,
     /// Checksum that every part carries.
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
+    /// Lock of the object to be, as asked; stored behind the row, see [`locks`].
+    #[serde(skip)]
+    pub lock: Lock,
     /// Who started it, where that is not the owner. Stored behind the rest, so that rows without it are what
     /// they always were.
     #[serde(skip)]
@@ -46,24 +50,17 @@ impl NamespaceRow for UploadRow {
     const KIND: &'static str = "upload";
 
     fn encode(&self) -> Bytes {
-        const INFALLIBLE: &str = "encoding plain data into memory cannot fail";
-        let mut out = postcard::to_extend(self, vec![ROW_FORMAT]).expect(INFALLIBLE);
-        if let Some(initiator) = &self.initiator {
-            out = postcard::to_extend(initiator, out).expect(INFALLIBLE);
-        }
-        Bytes::from(out)
+        let row = locks::encode(self, &self.lock);
+        let Some(initiator) = &self.initiator else { return row };
+        let out = postcard::to_extend(initiator, row.to_vec());
+        Bytes::from(out.expect("encoding plain data into memory cannot fail"))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
-        let bad = |reason: String| RowError { kind: Self::KIND, reason };
-        let body = match bytes.split_first() {
-            Some((&ROW_FORMAT, body)) => body,
-            Some((format, _)) => return Err(bad(format!("format {format} is unknown"))),
-            None => return Err(bad("it is empty".into())),
-        };
-        let (row, rest) = postcard::take_from_bytes::<Self>(body).map_err(|e| bad(e.to_string()))?;
+        let (row, lock, rest) = locks::decode::<Self>(Self::KIND, bytes)?;
         let initiator = (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose();
-        Ok(Self { initiator: initiator.map_err(|e| bad(e.to_string()))?, ..row })
+        let initiator = initiator.map_err(|e| RowError { kind: Self::KIND, reason: e.to_string() })?;
+        Ok(Self { lock, initiator, ..row })
     }
 }
 
@@ -183,6 +180,7 @@ mod tests {
         fn uploads_read_back_with_and_without_initiator(
             owner in "\\PC{0,12}",
             initiated: i64,
+            legal_hold: Option<bool>,
             initiator in proptest::option::of("\\PC{0,12}"),
         ) {
             let row = UploadRow {
@@ -192,13 +190,13 @@ mod tests {
                 tags: Tags::default(),
                 acl: None,
                 checksum: None,
+                lock: Lock { retention: None, legal_hold },
                 initiator,
             };
             let bytes = row.encode();
             prop_assert_eq!(&UploadRow::decode(&bytes).unwrap(), &row);
-            let plain = postcard::to_extend(&row, vec![ROW_FORMAT]).unwrap();
-            let old = UploadRow::decode(&plain).unwrap();
-            prop_assert_eq!(old, UploadRow { initiator: None, ..row });
+            let old = UploadRow { initiator: None, ..row };
+            prop_assert_eq!(&bytes[..old.encode().len()], &old.encode()[..]);
         }
     }
 }

@@ -6,13 +6,14 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::NamespaceRow;
 use super::buckets::BucketId;
 use super::keys::{KeyReader, KeyWriter, Tag};
+use super::locks::{self, Lock};
 use super::manifests::ManifestId;
 use super::types::{
     Attributes, Checksum, ChecksumAlgorithm, ChecksumType, ETag, ObjectKey, Tags, UnixMillis, VersionId,
 };
+use super::{NamespaceRow, RowError};
 
 /// One version of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +26,9 @@ pub struct VersionRow {
     pub owner: String,
     /// An object, or `None` for a delete marker.
     pub object: Option<ObjectRow>,
+    /// What keeps it from being removed; stored behind the row, see [`locks`].
+    #[serde(skip)]
+    pub lock: Lock,
 }
 
 /// What a version that is an object says of itself.
@@ -52,6 +56,15 @@ pub struct ObjectRow {
 
 impl NamespaceRow for VersionRow {
     const KIND: &'static str = "version";
+
+    fn encode(&self) -> Bytes {
+        locks::encode(self, &self.lock)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        let (row, lock, _) = locks::decode::<Self>(Self::KIND, bytes)?;
+        Ok(Self { lock, ..row })
+    }
 }
 
 /// Key of a version.

@@ -1,4 +1,5 @@
-//! A bucket's settings and documents: versioning, tags, policy, CORS, ACL, public access block, ownership.
+//! A bucket's settings and documents: versioning, tags, policy, CORS, ACL, public access block, ownership;
+//! and how object lock and lifecycle rules are stored.
 //!
 //! Each change is one transaction that checks the bucket's row and bumps its generation: the cache of
 //! parsed buckets lives on that.
@@ -13,6 +14,7 @@ use crate::Store;
 use crate::access::{Acl, AclRequest, Action, ObjectOwnership, Policy, PublicAccessBlock, RequestContext};
 use crate::cors::{self, CorsRule};
 use crate::error::{Configuration, Error};
+use crate::object_lock::ObjectLockRules;
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
 use crate::types::{BucketName, Tags};
 
@@ -38,6 +40,11 @@ enum Change<'a> {
     Delete(Document),
     Versioning(Versioning),
 }
+
+/// Why a bucket with object lock keeps its versions.
+const VERSIONING_LOCKED: Error = Error::InvalidBucketState {
+    reason: "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+};
 
 impl Store {
     /// Authorises and applies one change. `prepare` sees the bucket as the commit will check it.
@@ -75,7 +82,7 @@ impl Store {
         Err(Error::ConditionalConflict)
     }
 
-    async fn put_document<T: Serialize>(
+    pub(crate) async fn put_document<T: Serialize>(
         &self,
         cx: &RequestContext,
         name: &BucketName,
@@ -88,7 +95,17 @@ impl Store {
         self.change(cx, name, action, |_| Ok(Change::Put(document, &text))).await
     }
 
-    async fn bucket_for(
+    pub(crate) async fn delete_document(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+        document: Document,
+    ) -> Result<(), Error> {
+        self.change(cx, name, action, |_| Ok(Change::Delete(document))).await
+    }
+
+    pub(crate) async fn bucket_for(
         &self,
         cx: &RequestContext,
         name: &BucketName,
@@ -113,7 +130,33 @@ impl Store {
                 reason: "versioning is Enabled or Suspended".into(),
             });
         }
-        self.change(cx, name, Action::PutBucketVersioning, |_| Ok(Change::Versioning(versioning))).await
+        self.change(cx, name, Action::PutBucketVersioning, |bucket| {
+            if bucket.object_lock.is_some() && versioning != Versioning::Enabled {
+                return Err(VERSIONING_LOCKED);
+            }
+            Ok(Change::Versioning(versioning))
+        })
+        .await
+    }
+
+    /// Stores the rules of object lock, which needs versioning.
+    pub(crate) async fn replace_object_lock_rules(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        rules: &ObjectLockRules,
+    ) -> Result<(), Error> {
+        let text =
+            serde_json::to_vec(rules).map_err(|e| Error::internal("writing a bucket's document", e))?;
+        self.change(cx, name, Action::PutBucketObjectLockConfiguration, |bucket| {
+            if bucket.row.versioning != Versioning::Enabled {
+                return Err(Error::InvalidBucketState {
+                    reason: "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+                });
+            }
+            Ok(Change::Put(Document::ObjectLock, &text))
+        })
+        .await
     }
 
     /// Whether the bucket is versioned.
@@ -144,7 +187,7 @@ impl Store {
 
     /// Removes the bucket's tags.
     pub async fn delete_bucket_tags(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
-        self.change(cx, name, Action::PutBucketTagging, |_| Ok(Change::Delete(Document::Tags))).await
+        self.delete_document(cx, name, Action::PutBucketTagging, Document::Tags).await
     }
 
     /// Replaces the bucket's policy; it is parsed and checked first.
@@ -173,7 +216,7 @@ impl Store {
 
     /// Removes the bucket's policy.
     pub async fn delete_bucket_policy(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
-        self.change(cx, name, Action::DeleteBucketPolicy, |_| Ok(Change::Delete(Document::Policy))).await
+        self.delete_document(cx, name, Action::DeleteBucketPolicy, Document::Policy).await
     }
 
     /// Whether the bucket's policy or ACL lets everybody in.
@@ -209,7 +252,7 @@ impl Store {
 
     /// Removes the bucket's CORS rules.
     pub async fn delete_bucket_cors(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
-        self.change(cx, name, Action::PutBucketCORS, |_| Ok(Change::Delete(Document::Cors))).await
+        self.delete_document(cx, name, Action::PutBucketCORS, Document::Cors).await
     }
 
     /// Rules for a preflight or for the CORS headers of an answer; no principal is asked.
@@ -283,13 +326,12 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
     ) -> Result<(), Error> {
-        self.change(cx, name, Action::PutBucketPublicAccessBlock, |_| {
-            Ok(Change::Delete(Document::PublicAccessBlock))
-        })
-        .await
+        let document = Document::PublicAccessBlock;
+        self.delete_document(cx, name, Action::PutBucketPublicAccessBlock, document).await
     }
 
-    /// Sets the bucket's object ownership.
+    /// Sets the bucket's object ownership. ACLs are not switched off while the bucket's own lets others in:
+    /// that would take it from them unasked.
     pub async fn put_ownership_controls(
         &self,
         cx: &RequestContext,
@@ -301,7 +343,7 @@ impl Store {
         self.change(cx, name, Action::PutBucketOwnershipControls, |bucket| {
             // Switched off, its grants would count again whenever ACLs are switched on.
             if !ownership.acls_count() && bucket.acl.as_ref().is_some_and(|acl| !acl.is_private()) {
-                return Err(Error::AclContradictsOwnership);
+                return Err(Error::AclAgainstOwnership);
             }
             Ok(Change::Put(Document::Ownership, &text))
         })
@@ -324,7 +366,6 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
     ) -> Result<(), Error> {
-        self.change(cx, name, Action::PutBucketOwnershipControls, |_| Ok(Change::Delete(Document::Ownership)))
-            .await
+        self.delete_document(cx, name, Action::PutBucketOwnershipControls, Document::Ownership).await
     }
 }

@@ -12,6 +12,7 @@ use ashlar_metadata::{Direction, KeyRange, Position};
 use crate::Store;
 use crate::access::{Acl, AclError, Action, BucketAccess, Principal, PublicAccessBlock, RequestContext};
 use crate::error::Error;
+use crate::object_lock::ObjectLockRules;
 use crate::requests::{BucketFacts, CreateBucket};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::BucketName;
@@ -40,7 +41,7 @@ impl Store {
             public_access_block: PublicAccessBlock::default(),
         };
         let acl = Acl::of_new_bucket(request.acl.as_ref(), &to_be).map_err(|error| match error {
-            AclError::NotSupported => Error::AclContradictsOwnership,
+            AclError::NotSupported => Error::AclAgainstOwnership,
             error => error.into(),
         })?;
         let key = buckets::key(&request.bucket);
@@ -67,7 +68,7 @@ impl Store {
                 id: BucketId(id),
                 owner: owner.clone(),
                 created: self.inner.clock.now(),
-                versioning: Versioning::Off,
+                versioning: if request.object_lock { Versioning::Enabled } else { Versioning::Off },
                 state: BucketState::Live,
                 location: request.location.clone(),
                 documents_generation: 0,
@@ -88,6 +89,10 @@ impl Store {
                 super::documents::put_json(&mut transaction, row.id, Document::Ownership, ownership)?;
             }
             super::documents::put_json(&mut transaction, row.id, Document::Acl, &acl)?;
+            if request.object_lock {
+                let rules = ObjectLockRules::default();
+                super::documents::put_json(&mut transaction, row.id, Document::ObjectLock, &rules)?;
+            }
             if transaction.commit(&self.inner.kv).await?.is_some() {
                 return Ok(facts(request.bucket, row));
             }

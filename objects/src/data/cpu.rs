@@ -4,6 +4,7 @@
 //! run, but then holds nothing but what it was given.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -12,12 +13,39 @@ use crate::error::Error;
 #[derive(Clone)]
 pub(crate) struct CpuPool {
     permits: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// One piece of work that has not begun.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl CpuPool {
     /// A pool that runs `tasks` pieces of work at once.
     pub(crate) fn new(tasks: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(tasks.max(1))) }
+        Self { permits: Arc::new(Semaphore::new(tasks.max(1))), waiting: Arc::default() }
+    }
+
+    /// Pieces of work that have not begun.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when all work that was waiting has begun.
+    pub(crate) async fn turn(&self) {
+        let _permit = self.permits.acquire().await.expect("the pool is never closed");
     }
 
     /// Runs `work` on a thread that may be busy. A panic in it goes on here.
@@ -25,7 +53,9 @@ impl CpuPool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
+        let waiting = Waiting::new(&self.waiting);
         let permit = Arc::clone(&self.permits).acquire_owned().await.expect("the pool is never closed");
+        drop(waiting);
         let done = tokio::task::spawn_blocking(move || {
             let result = work();
             drop(permit);

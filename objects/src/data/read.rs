@@ -3,13 +3,15 @@
 //! A reader begins with 64 KiB and doubles what it fetches at a time, up to 1 MiB, while its client keeps
 //! pace; one segment is fetched ahead. What was read and not yet dropped by whoever took it counts against
 //! one budget. Segments grow beyond one block only where the budget has room, and beyond half of it only for
-//! clients that have proven their pace past what a socket's buffers swallow; so ten thousand stalled
-//! clients hold a block each beside a bounded rest, and nobody ever waits for the budget.
+//! clients that have proven their pace past what a socket's buffers swallow. Where it has none, a reader gets
+//! one block at a time, and the next when the socket has swallowed what it got before; so ten thousand
+//! stalled clients hold a block each beside a bounded rest, and nobody ever waits for another's memory.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use ashlar_chunker::{BLOCK_BYTES, BlobId, CELL_BYTES, CHUNK_BYTES};
@@ -18,6 +20,7 @@ use ashlar_metadata::namespace::blobs::{self, BlobRow, CHUNKS_PER_PAGE, ChunkPag
 use bytes::Bytes;
 use futures::Stream;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Inner;
@@ -41,16 +44,44 @@ pub(crate) struct ReadBudget {
     readers_max: usize,
 }
 
+/// What one reader has handed out and its client's socket has not swallowed.
+#[derive(Default)]
+struct Outstanding {
+    segments: usize,
+    waiting: Option<Waker>,
+}
+
 /// Part of the budget, until the last piece that holds it is dropped.
 struct Granted {
     budget: Arc<ReadBudget>,
+    outstanding: Arc<Mutex<Outstanding>>,
     bytes: u64,
 }
 
 impl Drop for Granted {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        let mut outstanding = self.outstanding.lock();
+        outstanding.segments -= 1;
+        let waiting = if outstanding.segments == 0 { outstanding.waiting.take() } else { None };
+        drop(outstanding);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
     }
+}
+
+/// Resolves when everything handed out was swallowed.
+async fn swallowed(outstanding: &Mutex<Outstanding>) {
+    std::future::poll_fn(|cx| {
+        let mut outstanding = outstanding.lock();
+        if outstanding.segments == 0 {
+            return Poll::Ready(());
+        }
+        outstanding.waiting = Some(cx.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Bytes that hold their part of the budget.
@@ -80,17 +111,30 @@ impl ReadBudget {
         self.readers.load(Ordering::Relaxed)
     }
 
-    /// At most `wanted` bytes, halved until they fit, but always one block.
-    fn grant(self: &Arc<Self>, wanted: u32, proven: bool) -> (u32, Arc<Granted>) {
+    /// At most `wanted` bytes, halved until they fit. One block past the limit, but only to a reader whose
+    /// client has swallowed all it got.
+    fn grant(
+        self: &Arc<Self>,
+        wanted: u32,
+        proven: bool,
+        reader: &Arc<Mutex<Outstanding>>,
+    ) -> Option<(u32, Arc<Granted>)> {
         let limit = if proven { self.limit } else { self.limit / 2 };
         let mut window = wanted.max(BLOCK_BYTES);
+        let mut outstanding = reader.lock();
         loop {
             let bytes = u64::from(window);
             let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-            if window <= BLOCK_BYTES || before + bytes <= limit {
-                return (window, Arc::new(Granted { budget: Arc::clone(self), bytes }));
+            let last = window <= BLOCK_BYTES;
+            if before + bytes <= limit || (last && outstanding.segments == 0) {
+                outstanding.segments += 1;
+                let outstanding = Arc::clone(reader);
+                return Some((window, Arc::new(Granted { budget: Arc::clone(self), outstanding, bytes })));
             }
             self.used.fetch_sub(bytes, Ordering::Relaxed);
+            if last {
+                return None;
+            }
             window = (window / 2).max(BLOCK_BYTES);
         }
     }
@@ -151,6 +195,7 @@ struct BlobReader {
     handed: Option<(Instant, u64)>,
     proven: bool,
     accounted: bool,
+    outstanding: Arc<Mutex<Outstanding>>,
     ready: VecDeque<Bytes>,
     ahead: Option<BoxFuture<'static, Segment>>,
     ahead_bytes: u64,
@@ -195,6 +240,7 @@ impl Inner {
             handed_bytes: 0,
             handed: None,
             proven: false,
+            outstanding: Arc::default(),
             ready: VecDeque::new(),
             ahead: None,
             ahead_bytes: 0,
@@ -254,7 +300,13 @@ impl BlobReader {
                     segment
                 }
                 (None, None) => {
-                    let Some((segment, bytes)) = self.begin().await? else { return Ok(None) };
+                    if self.left.is_empty() {
+                        return Ok(None);
+                    }
+                    let Some((segment, bytes)) = self.begin().await? else {
+                        swallowed(&self.outstanding).await;
+                        continue;
+                    };
                     self.ahead_bytes = bytes;
                     Box::pin(segment).await
                 }
@@ -268,7 +320,8 @@ impl BlobReader {
         }
     }
 
-    /// Begins the next segment and polls it once, so that nodes work while the client takes this one.
+    /// Begins the next segment, if there is memory for it, and polls it once, so that nodes work while the
+    /// client takes this one.
     async fn fetch_ahead(&mut self) -> Result<(), Error> {
         let Some((segment, bytes)) = self.begin().await? else { return Ok(()) };
         self.ahead_bytes = bytes;
@@ -300,7 +353,7 @@ impl BlobReader {
         }
     }
 
-    /// The next segment and its length; `None` at the end of the range.
+    /// The next segment and its length; `None` at the end of the range, and while there is no memory for it.
     async fn begin(
         &mut self,
     ) -> Result<Option<(impl Future<Output = Segment> + Send + 'static, u64)>, Error> {
@@ -318,8 +371,11 @@ impl BlobReader {
             return Err(missing(self.pages.blob));
         }
         let (window, granted) = if self.accounted {
-            let (window, granted) = self.data.read_budget.grant(self.window.min(wanted), self.proven);
-            (window, Some(granted))
+            let window = self.window.min(wanted);
+            match self.data.read_budget.grant(window, self.proven, &self.outstanding) {
+                Some((window, granted)) => (window, Some(granted)),
+                None => return Ok(None),
+            }
         } else {
             (wanted, None)
         };

@@ -12,6 +12,7 @@ use ashlar_metadata::namespace::blobs::{BlobId, BlobRow, CHUNKS_PER_PAGE, ChunkP
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use md5_many::Md5State;
 use tokio::sync::mpsc;
 
 use super::Inner;
@@ -166,13 +167,22 @@ impl Inner {
         let FilledRow { bytes, held, .. } = row;
         let small = bytes.len() <= INLINE_BYTES_MAX;
         let coding = plan.coding;
+        let mut digests = Digests::new(request);
+        let md5 = if small { None } else { digests.take_md5() };
+        let md5 = self.update_md5(md5, bytes.clone());
         let work = move || {
-            let mut digests = Digests::new(request);
             digests.update(&bytes);
-            let encoded = encode_chunk(coding, bytes).map_err(|e| Error::internal("coding a chunk", e))?;
-            Ok::<_, Error>((encoded, digests.finish()?))
+            let encoded = encode_chunk(coding, bytes).map_err(|e| Error::internal("coding a chunk", e));
+            (encoded, digests)
         };
-        let (encoded, digests) = if small { work()? } else { self.cpu.run(work).await?? };
+        let (encoded, digests) = if small {
+            work()
+        } else {
+            let ((encoded, mut digests), md5) = tokio::try_join!(self.cpu.run(work), md5)?;
+            digests.put_md5(md5);
+            (encoded, digests)
+        };
+        let (encoded, digests) = (encoded?, digests.finish()?);
         let mut blob = BlobCommitment::new();
         let length = encoded.commitment.layout().chunk_len();
         let pushed = blob.push(encoded.commitment.root(), length);
@@ -182,6 +192,14 @@ impl Inner {
         let chunk = self.sink.put(plan, encoded.commitment, shards).await?;
         drop(held);
         Ok(self.stored(in_flight, vec![chunk], &blob, digests))
+    }
+
+    /// The MD5 of a body after `bytes`, where one is asked for.
+    async fn update_md5(&self, md5: Option<Md5State>, bytes: Bytes) -> Result<Option<Md5State>, Error> {
+        match md5 {
+            Some(md5) => self.md5_lanes.update(md5, bytes).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A longer body: three stages in one task, one row on its way between each two.
@@ -246,25 +264,29 @@ impl Inner {
         intake.finish().await
     }
 
-    /// Second stage: parity, leaves and digests, one hop to the CPU pool a row.
+    /// Second stage: parity, leaves and digests, one hop to the CPU pool a row, the MD5 beside it.
     async fn code(
         &self,
         mut coder: Coder,
         mut rows: mpsc::Receiver<RawRow>,
         coded: mpsc::Sender<CodedRow>,
     ) -> Result<Coder, Error> {
+        let mut md5 = coder.digests.take_md5();
         while let Some(row) = rows.recv().await {
+            let hashing = self.update_md5(md5, row.bytes.clone());
             let work = move || {
                 let coded = coder.code(&row);
                 (coder, row, coded)
             };
-            let (returned, RawRow { held, plan, .. }, result) = self.cpu.run(work).await?;
-            coder = returned;
+            let ((returned, row, result), hashed) = tokio::try_join!(self.cpu.run(work), hashing)?;
+            (coder, md5) = (returned, hashed);
+            let RawRow { held, plan, .. } = row;
             let (cells, commitment) = result?;
             if coded.send(CodedRow { cells, held, plan, commitment }).await.is_err() {
                 break;
             }
         }
+        coder.digests.put_md5(md5);
         Ok(coder)
     }
 

@@ -8,7 +8,7 @@ use ashlar_metadata::namespace::blobs::DeadRow;
 use ashlar_metadata::namespace::manifests::PartRef;
 use ashlar_metadata::namespace::uploads::{self, CompletedRow, PartRow, UploadRow};
 use ashlar_metadata::namespace::versions::ObjectRow;
-use md5::Digest as _;
+use md5_many::Md5State;
 
 use crate::Store;
 use crate::access::{Action, RequestContext};
@@ -84,6 +84,7 @@ impl Store {
                 key: name.key.clone(),
                 owner: Owner::Settled(upload.row.owner),
                 conditions: request.conditions.clone(),
+                lock: upload.row.lock,
             };
             match self.commit_completed(transaction, &destination, &object, name, completed).await {
                 Ok(Some(written)) => return Ok(written),
@@ -135,6 +136,7 @@ impl Store {
             modified: row.completed,
             object_root: ObjectRoot(Digest(row.object_root)),
             content_root: ContentRoot(Digest(row.content_root)),
+            expiration: None,
             position: found.version.0,
         })
     }
@@ -203,10 +205,10 @@ fn assemble(request: &CompleteUpload, upload: UploadRow, parts: &[Part]) -> Resu
         });
     }
     let count = u32::try_from(parts.len()).map_err(|e| Error::internal("counting parts", e))?;
-    let mut md5 = md5::Md5::new();
+    let mut md5 = Md5State::new();
     for (_, part) in parts {
         let (ETag::Md5(digest) | ETag::Multipart(digest, _)) = part.row.etag;
-        md5.update(digest);
+        md5.update(&digest);
     }
     let checksum = match upload.checksum {
         None => None,
@@ -251,7 +253,7 @@ fn assemble(request: &CompleteUpload, upload: UploadRow, parts: &[Part]) -> Resu
         // A part's blob belongs to no other manifest, so its number is free for this one.
         manifest: manifest_of(parts[0].1.row.blob),
         length,
-        etag: ETag::Multipart(md5.finalize().into(), count),
+        etag: ETag::Multipart(md5.finalize(), count),
         checksum,
         attributes: upload.attributes,
         tags: upload.tags,

@@ -1,16 +1,14 @@
 //! Use cases that meet others, or a failing store, at the one moment where it hurts.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::buckets::{self, BucketRow, BucketState};
 use ashlar_metadata::namespace::uploads;
 use ashlar_metadata::{
-    Check, Commit, CommitError, KeyRange, MemoryKv, OrderedKv, Outcome, Position, ReadError, Snapshot,
-    TransactionId, Write,
+    Check, Commit, CommitError, KeyRange, OrderedKv, Outcome, Position, ReadError, Snapshot, TransactionId,
+    Write,
 };
-use ashlar_storage_node::MemoryNode;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -104,7 +102,7 @@ async fn staged() -> (Arc<Staged>, Bench) {
     let kv = Arc::new(Staged::default());
     let nodes: BTreeMap<_, _> = (1..=6).map(|node| (node, Arc::new(MemoryNode::new()))).collect();
     let test = TestStore::on(Arc::<Staged>::clone(&kv), nodes).await;
-    (kv, Bench::of(test).await)
+    (kv, Bench::on(test, false).await)
 }
 
 async fn rows_under(kv: &dyn OrderedKv, prefix: Bytes) -> usize {
@@ -166,6 +164,7 @@ async fn a_bucket_is_not_deleted_under_a_group_that_was_published() {
         tags: Tags::default(),
         acl: None,
         conditions: Conditions::default(),
+        lock: Lock::default(),
         payload: payload(b"row"),
     };
     store.stage(&bench.cx, group, request).await.unwrap();
@@ -236,6 +235,7 @@ async fn a_public_acl_that_was_forbidden_during_the_upload_is_refused() {
         tags: Tags::default(),
         acl: Some(AclRequest::Canned(CannedAcl::PublicRead)),
         conditions: Conditions::default(),
+        lock: Lock::default(),
         payload: payload(b"for all to see"),
     };
     // The body is stored; the commit has yet to look at the bucket.

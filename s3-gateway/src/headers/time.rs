@@ -82,6 +82,12 @@ pub(crate) fn parse_date(text: &str) -> Option<i64> {
         .map(OffsetDateTime::unix_timestamp)
 }
 
+/// Reads a moment as ISO 8601 writes it.
+pub(crate) fn parse_iso_date(text: &str) -> Option<UnixMillis> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(UnixMillis)
+}
+
 /// Now, for signatures' clocks.
 pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()

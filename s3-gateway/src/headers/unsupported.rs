@@ -11,7 +11,7 @@ use crate::failure::{Code, Failure};
 use crate::headers::text;
 
 /// Name (or prefix, ending in `-`) of each header and what it asks for.
-const REFUSED: [(&str, &str); 11] = [
+const REFUSED: [(&str, &str); 8] = [
     ("x-amz-server-side-encryption-customer-", "Server-side encryption with customer keys (SSE-C)"),
     (
         "x-amz-copy-source-server-side-encryption-customer-",
@@ -21,9 +21,6 @@ const REFUSED: [(&str, &str); 11] = [
     ("x-amz-server-side-encryption-context", "Server-side encryption with KMS"),
     ("x-amz-server-side-encryption-bucket-key-enabled", "Server-side encryption with KMS"),
     ("x-amz-server-side-encryption", "Server-side encryption"),
-    ("x-amz-object-lock-mode", "Object lock"),
-    ("x-amz-object-lock-retain-until-date", "Object lock"),
-    ("x-amz-object-lock-legal-hold", "Object lock"),
     ("x-amz-write-offset-bytes", "Appending to objects"),
     ("x-amz-rename-source", "Renaming objects"),
 ];
@@ -94,10 +91,6 @@ pub(crate) fn refuse(method: &Method, headers: &HeaderMap) -> Result<(), Failure
             return Err(Failure::not_implemented(what).element("Header", name));
         }
     }
-    let locked = headers.get("x-amz-bucket-object-lock-enabled");
-    if locked.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true")) {
-        return Err(Failure::not_implemented("Object lock"));
-    }
     Ok(())
 }
 
@@ -115,13 +108,12 @@ mod tests {
         for (name, value) in [
             ("x-amz-server-side-encryption", "AES256"),
             ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
-            ("x-amz-object-lock-mode", "GOVERNANCE"),
-            ("x-amz-bucket-object-lock-enabled", "true"),
+            ("x-amz-write-offset-bytes", "0"),
         ] {
             assert_eq!(one(name, value).expect_err(name).code(), "NotImplemented");
         }
         for (name, value) in
-            [("x-amz-bucket-object-lock-enabled", "false"), ("x-amz-meta-object-lock-mode", "x")]
+            [("x-amz-object-lock-mode", "GOVERNANCE"), ("x-amz-meta-write-offset-bytes", "x")]
         {
             one(name, value).expect(name);
         }

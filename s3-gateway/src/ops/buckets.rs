@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
-use crate::headers::{acl, text};
+use crate::headers::{acl, lock, text};
 use crate::ops::{Answer, Operations, bucket, timestamp};
 
 /// Most buckets of one page, as in S3.
@@ -39,8 +39,13 @@ pub(super) async fn create(
     if bucket.as_str().contains(".-") || bucket.as_str().contains("-.") {
         return Err(Failure::new(Code::InvalidBucketName, "The specified bucket is not valid."));
     }
-    let again = acl.is_none() && ownership.is_none() && location.is_none() && &*ops.region == "us-east-1";
-    match ops.store.create_bucket(cx, CreateBucket { bucket, acl, ownership, location }).await {
+    let object_lock = lock::of_new_bucket(&cx.headers);
+    let again = !object_lock
+        && acl.is_none()
+        && ownership.is_none()
+        && location.is_none()
+        && &*ops.region == "us-east-1";
+    match ops.store.create_bucket(cx, CreateBucket { bucket, acl, ownership, location, object_lock }).await {
         // In its first region S3 lets an owner make his bucket again, and changes nothing.
         Err(Error::BucketAlreadyOwnedByYou) if again => {}
         made => {

@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::Failure;
 use crate::headers::checksums::{self, set_checksum};
-use crate::headers::{acl, attributes, conditions, copy_source, range, tags, text};
+use crate::headers::{acl, attributes, conditions, copy_source, lifecycle, lock, range, tags, text};
 use crate::ops::objects_write::{part_number, put_roots};
 use crate::ops::{Answer, Operations, etag, object as named, timestamp, version_text, written_version};
 
@@ -58,6 +58,7 @@ pub(super) async fn object(
                 tags,
                 acl: acl::of_headers(headers)?,
                 checksum: checksums::named(headers)?,
+                lock: lock::of_write(headers)?,
                 conditions: conditions::of_object(headers)?,
             },
         )
@@ -76,6 +77,7 @@ pub(super) async fn object(
     let mut answer = S3Response::new(CopyObjectOutput {
         copy_object_result: Some(result),
         copy_source_version_id: version_text(copied.source_version),
+        expiration: written.expiration.as_ref().map(lifecycle::expiration),
         version_id: written_version(written.version),
         ..CopyObjectOutput::default()
     });

@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
-use crate::headers::conditions;
+use crate::headers::{conditions, lock};
 use crate::ops::{Answer, Operations, bucket, object, version_text};
 
 /// Most keys of one DeleteObjects, as in S3.
@@ -22,7 +22,8 @@ pub(super) async fn one(
     let input = request.input;
     let name = object(&input.bucket, &input.key, input.version_id.as_deref())?;
     let conditions = conditions::of_delete(&cx.headers)?;
-    let deleted = ops.store.delete_object(cx, DeleteObject { name, conditions }).await?;
+    let bypass_governance = lock::bypasses_governance(&cx.headers);
+    let deleted = ops.store.delete_object(cx, DeleteObject { name, conditions, bypass_governance }).await?;
     Ok(S3Response::new(DeleteObjectOutput {
         delete_marker: deleted.delete_marker.then_some(true),
         version_id: version_text(deleted.version),
@@ -46,8 +47,9 @@ pub(super) async fn many(
         ));
     }
     let quiet = input.delete.quiet.unwrap_or(false);
+    let bypass = lock::bypasses_governance(&cx.headers);
     let named: Vec<Result<DeleteObject, Failure>> =
-        asked.iter().map(|object| read(bucket.as_str(), object)).collect();
+        asked.iter().map(|object| read(bucket.as_str(), object, bypass)).collect();
     let mut requests = Vec::with_capacity(named.len());
     let mut refused = Vec::with_capacity(named.len());
     for entry in named {
@@ -92,7 +94,7 @@ pub(super) async fn many(
     }))
 }
 
-fn read(bucket: &str, asked: &ObjectIdentifier) -> Result<DeleteObject, Failure> {
+fn read(bucket: &str, asked: &ObjectIdentifier, bypass_governance: bool) -> Result<DeleteObject, Failure> {
     let name = object(bucket, &asked.key, asked.version_id.as_deref().filter(|version| !version.is_empty()))?;
     let size = asked
         .size
@@ -107,7 +109,7 @@ fn read(bucket: &str, asked: &ObjectIdentifier) -> Result<DeleteObject, Failure>
         if_match_last_modified: modified.map(time::OffsetDateTime::unix_timestamp),
         ..Conditions::default()
     };
-    Ok(DeleteObject { name, conditions })
+    Ok(DeleteObject { name, conditions, bypass_governance })
 }
 
 fn line(asked: ObjectIdentifier, done: &Deleted) -> DeletedObject {

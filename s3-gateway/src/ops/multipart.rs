@@ -9,9 +9,9 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
 use crate::headers::checksums::{self, get_checksum, kind_name, set_checksum};
-use crate::headers::{acl, attributes, conditions, number, tags, text};
+use crate::headers::{acl, attributes, conditions, lifecycle, lock, number, tags, text};
 use crate::ops::objects_write::put_roots;
-use crate::ops::{Answer, Operations, etag, object, written_version};
+use crate::ops::{Answer, Operations, etag, object, timestamp, written_version};
 
 /// Names an upload of an object.
 pub(super) fn upload(bucket: &str, key: &str, id: &str) -> Result<UploadName, Failure> {
@@ -45,15 +45,20 @@ pub(super) async fn create(
         tags: tags::of_header(headers)?.unwrap_or_default(),
         acl: acl::of_headers(headers)?,
         checksum,
+        lock: lock::of_write(headers)?,
     };
-    let (id, checksum) = ops.store.create_upload(cx, asked).await?;
+    let created = ops.store.create_upload(cx, asked).await?;
+    let checksum = created.checksum;
+    let expiration = created.expiration;
     Ok(S3Response::new(CreateMultipartUploadOutput {
+        abort_date: expiration.as_ref().map(|expiry| timestamp(expiry.at)),
+        abort_rule_id: expiration.map(|expiry| expiry.rule),
         bucket: Some(input.bucket),
         checksum_algorithm: checksum
             .map(|(algorithm, _)| ChecksumAlgorithm::from_static(checksums::name(algorithm))),
         checksum_type: checksum.map(|(_, kind)| ChecksumType::from_static(kind_name(kind))),
         key: Some(input.key),
-        upload_id: Some(id.to_string()),
+        upload_id: Some(created.upload.to_string()),
         ..CreateMultipartUploadOutput::default()
     }))
 }
@@ -83,31 +88,23 @@ pub(super) async fn complete(
     request: S3Request<CompleteMultipartUploadInput>,
 ) -> Answer<CompleteMultipartUploadOutput> {
     let (input, headers) = (request.input, &cx.headers);
-    let malformed = |why: &str| {
-        Failure::new(
-            Code::MalformedXML,
-            format!(
-                "The XML you provided was not well-formed or did not validate against our published schema: {why}."
-            ),
-        )
-    };
     let listed = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
     if listed.is_empty() {
-        return Err(malformed("it lists no part"));
+        return Err(Failure::malformed_xml("it lists no part"));
     }
     let most = usize::try_from(PART_NUMBER_MAX).expect("u32 fits usize");
     if listed.len() > most {
-        return Err(malformed("it lists more than 10000 parts"));
+        return Err(Failure::malformed_xml("it lists more than 10000 parts"));
     }
     let mut parts = Vec::with_capacity(listed.len());
     for part in listed {
-        let number = part.part_number.ok_or_else(|| malformed("a part has no number"))?;
+        let number = part.part_number.ok_or_else(|| Failure::malformed_xml("a part has no number"))?;
         let number =
             u32::try_from(number).ok().filter(|number| (1..=PART_NUMBER_MAX).contains(number)).ok_or_else(
                 || Failure::argument("PartNumber", "PartNumber must be between 1 and 10000, inclusive"),
             )?;
         let checksum = get_checksum!(part)?;
-        let etag = part.e_tag.ok_or_else(|| malformed("a part has no entity tag"))?;
+        let etag = part.e_tag.ok_or_else(|| Failure::malformed_xml("a part has no entity tag"))?;
         parts.push(CompletedPart { number, etag: etag.into_value(), checksum });
     }
     let asked = CompleteUpload {
@@ -131,6 +128,7 @@ pub(super) async fn complete(
             .as_ref()
             .map(|checksum| ChecksumType::from_static(kind_name(checksum.kind))),
         e_tag: Some(etag(&written.etag)),
+        expiration: written.expiration.as_ref().map(lifecycle::expiration),
         key: Some(input.key),
         location: Some(location),
         version_id: written_version(written.version),

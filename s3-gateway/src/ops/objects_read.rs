@@ -11,7 +11,7 @@ use crate::auth::Proof;
 use crate::call::Call;
 use crate::failure::{Code, Failure};
 use crate::headers::time::{http_date, parse_date};
-use crate::headers::{attributes, checksums, conditions, range, text};
+use crate::headers::{attributes, checksums, conditions, lifecycle, lock, range, text};
 use crate::ops::Operations;
 use crate::ops::objects_write::{part_number, put_roots};
 use crate::reply::{Content, Reply, empty};
@@ -128,12 +128,30 @@ pub(crate) fn ascii(text: String) -> HeaderValue {
     HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).expect("made of visible ASCII")
 }
 
+/// What the bucket's rules say of the version: its lock, and when it expires.
+async fn put_standing(
+    ops: &Operations,
+    call: &Call,
+    name: &ObjectName,
+    head: &ObjectHead,
+    headers: &mut HeaderMap,
+) -> Result<(), Failure> {
+    let standing = ops.store.standing(&call.cx, name, head).await?;
+    lock::write(headers, &standing.lock);
+    if let Some(expiry) = &standing.expiration {
+        headers.insert("x-amz-expiration", ascii(lifecycle::expiration(expiry)));
+    }
+    Ok(())
+}
+
 pub(crate) async fn get(ops: &Operations, call: &Call) -> Result<Reply, Failure> {
     let request = request(call)?;
     let selection = request.selection;
+    let name = request.name.clone();
     let read = ops.store.get_object(&call.cx, request).await?;
     let span = Span { first: read.first, length: read.length, partial: read.partial };
-    let (status, headers) = headers(call, &read.head, &span, selection)?;
+    let (status, mut headers) = headers(call, &read.head, &span, selection)?;
+    put_standing(ops, call, &name, &read.head, &mut headers).await?;
     let mut reply = empty(status, headers);
     if read.length > 0 {
         *reply.body_mut() = Content::Object { stream: read.body, left: read.length };
@@ -144,8 +162,10 @@ pub(crate) async fn get(ops: &Operations, call: &Call) -> Result<Reply, Failure>
 pub(crate) async fn head(ops: &Operations, call: &Call) -> Result<Reply, Failure> {
     let request = request(call)?;
     let selection = request.selection;
+    let name = request.name.clone();
     let read = ops.store.head_object(&call.cx, request).await?;
     let span = Span { first: read.first, length: read.length, partial: read.partial };
-    let (status, headers) = headers(call, &read.head, &span, selection)?;
+    let (status, mut headers) = headers(call, &read.head, &span, selection)?;
+    put_standing(ops, call, &name, &read.head, &mut headers).await?;
     Ok(empty(status, headers))
 }

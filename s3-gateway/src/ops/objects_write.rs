@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::call::Call;
 use crate::failure::{Code, Failure};
-use crate::headers::{acl, attributes, checksums, conditions, tags};
+use crate::headers::{acl, attributes, checksums, conditions, lifecycle, lock, tags};
 use crate::ops::objects_read::ascii;
 use crate::ops::{Operations, written_version};
 use crate::payload::Unread;
@@ -59,6 +59,7 @@ pub(crate) async fn put(ops: &Operations, call: Call) -> Result<Reply, Failure> 
         tags: tags::of_header(&headers)?.unwrap_or_default(),
         acl: acl::of_headers(&headers)?,
         conditions: conditions::of_object(&headers)?,
+        lock: lock::of_write(&headers)?,
         payload: payload(call.body, &headers)?,
     };
     let written = ops.store.put_object(&call.cx, request).await?;
@@ -69,6 +70,9 @@ pub(crate) async fn put(ops: &Operations, call: Call) -> Result<Reply, Failure> 
     }
     if let Some(checksum) = &written.checksum {
         checksums::put(&mut answer, checksum);
+    }
+    if let Some(expiry) = &written.expiration {
+        answer.insert("x-amz-expiration", ascii(lifecycle::expiration(expiry)));
     }
     put_roots(&mut answer, &written.object_root, &written.content_root);
     Ok(empty(StatusCode::OK, answer))

@@ -1,6 +1,6 @@
 //! Configurations that no bucket of Ashlar has: reading one tells so, in S3's words, and taking away what
 //! is not there succeeds, as it does at S3. Setting one is 501, except setting it to
-//! what it is; object lock S3 itself refuses on buckets that were made without it.
+//! what it is.
 //!
 //! Invariant: the bucket exists and the caller may do the very action before anything is said.
 
@@ -10,7 +10,7 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
-use crate::ops::{Answer, Operations, bucket, object};
+use crate::ops::{Answer, Operations, bucket};
 
 macro_rules! absent {
     ($($name:ident($input:ident) -> $output:ident by $action:ident, $code:ident, $message:literal;)*) => {
@@ -23,8 +23,6 @@ macro_rules! absent {
 
 absent! {
     encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput by GetEncryptionConfiguration, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
-    lifecycle(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput by GetLifecycleConfiguration, NoSuchLifecycleConfiguration, "The lifecycle configuration does not exist";
-    lock(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput by GetBucketObjectLockConfiguration, ObjectLockConfigurationNotFoundError, "Object Lock configuration does not exist for this bucket";
     replication(GetBucketReplicationInput) -> GetBucketReplicationOutput by GetReplicationConfiguration, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
     website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput by GetBucketWebsite, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
 }
@@ -40,7 +38,6 @@ macro_rules! nothing_to_delete {
 
 nothing_to_delete! {
     delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput by PutEncryptionConfiguration;
-    delete_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput by PutLifecycleConfiguration;
     delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput by PutReplicationConfiguration;
     delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput by DeleteBucketWebsite;
 }
@@ -69,23 +66,6 @@ pub(super) async fn request_payment(
     ops.store.bucket_facts(cx, &bucket, Action::GetBucketRequestPayment).await?;
     let payer = Some(Payer::from_static(Payer::BUCKET_OWNER));
     Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
-}
-
-macro_rules! no_lock {
-    ($($name:ident($input:ident) -> $output:ident;)*) => {
-        $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            let name = object(&request.input.bucket, &request.input.key, None)?;
-            ops.store.head_bucket(cx, &name.bucket).await?;
-            Err(Failure::new(Code::InvalidRequest, "Bucket is missing Object Lock Configuration"))
-        })*
-    };
-}
-
-no_lock! {
-    put_legal_hold(PutObjectLegalHoldInput) -> PutObjectLegalHoldOutput;
-    put_retention(PutObjectRetentionInput) -> PutObjectRetentionOutput;
-    legal_hold(GetObjectLegalHoldInput) -> GetObjectLegalHoldOutput;
-    retention(GetObjectRetentionInput) -> GetObjectRetentionOutput;
 }
 
 /// No logging is what every bucket has; asking for some is not implemented.
@@ -128,18 +108,4 @@ pub(super) async fn put_request_payment(
     let bucket = bucket(&request.input.bucket)?;
     ops.store.bucket_facts(cx, &bucket, Action::PutBucketRequestPayment).await?;
     Ok(S3Response::new(PutBucketRequestPaymentOutput::default()))
-}
-
-/// S3 allows it only where a bucket was made with object lock, and making one so is 501 here.
-pub(super) async fn put_lock(
-    ops: &Operations,
-    cx: &Passage,
-    request: S3Request<PutObjectLockConfigurationInput>,
-) -> Answer<PutObjectLockConfigurationOutput> {
-    let bucket = bucket(&request.input.bucket)?;
-    ops.store.bucket_facts(cx, &bucket, Action::PutBucketObjectLockConfiguration).await?;
-    Err(Failure::new(
-        Code::InvalidBucketState,
-        "Object Lock configuration cannot be enabled on existing buckets",
-    ))
 }

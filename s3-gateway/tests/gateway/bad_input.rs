@@ -117,7 +117,6 @@ async fn what_is_not_implemented_is_not_done() {
     let object = format!("/{bucket}/k");
     let bucket_path = |query: &str| format!("/{bucket}?{query}");
     for (method, path) in [
-        ("PUT", bucket_path("lifecycle")),
         ("PUT", bucket_path("encryption")),
         ("PUT", bucket_path("replication")),
         ("PUT", bucket_path("website")),
@@ -132,7 +131,6 @@ async fn what_is_not_implemented_is_not_done() {
     for (header, value) in [
         ("x-amz-server-side-encryption", "AES256"),
         ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
-        ("x-amz-object-lock-mode", "GOVERNANCE"),
         ("x-amz-write-offset-bytes", "5"),
     ] {
         let put = Request::new("PUT", &object).body(b"x").header(header, value);

@@ -114,8 +114,11 @@ impl World {
 
     pub(super) async fn read(&self, blob: BlobId, range: Range<u64>) -> Result<Bytes, Error> {
         let stream = self.data.read_blob(blob, None, range, self.data.enter_reader())?;
-        let pieces: Vec<Bytes> = stream.try_collect().await?;
-        Ok(pieces.concat().into())
+        let add = async |mut all: BytesMut, piece: Bytes| {
+            all.extend_from_slice(&piece);
+            Ok(all)
+        };
+        Ok(stream.try_fold(BytesMut::new(), add).await?.freeze())
     }
 
     pub(super) async fn assert_reads(&self, blob: BlobId, bytes: &Bytes) {
