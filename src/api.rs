@@ -118,13 +118,12 @@ async fn identify(request: Request, next: Next) -> Response {
     response
 }
 
-/// A caller's request as the store knows requests. The listener is on loopback or behind TLS, and its
-/// clients send none of the headers that policies ask for.
+/// A caller's request as the store knows requests. Its clients send none of the headers that policies ask for.
 fn context(principal: Principal) -> RequestContext {
     RequestContext {
         principal,
         request_id: refusal::request_id().into(),
-        source_ip: None,
+        source_ip: listener::peer(),
         secure_transport: false,
         user_agent: None,
         referer: None,

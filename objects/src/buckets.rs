@@ -147,13 +147,18 @@ impl Store {
             if bucket.row.state == BucketState::Live {
                 return Ok((snapshot, bucket));
             }
-            let mut transaction = Transaction::default();
-            bucket.check(&mut transaction);
-            transaction
-                .put(buckets::key(name), &BucketRow { state: BucketState::Live, ..bucket.row.clone() });
-            transaction.commit(&self.inner.kv).await?;
+            self.call_off_deletion(&bucket).await?;
         }
         Err(Error::ConditionalConflict)
+    }
+
+    /// Ends a deletion in progress, if it has not ended by itself meanwhile.
+    pub(crate) async fn call_off_deletion(&self, bucket: &Bucket) -> Result<(), Error> {
+        let mut transaction = Transaction::default();
+        bucket.check(&mut transaction);
+        let row = BucketRow { state: BucketState::Live, ..bucket.row.clone() };
+        transaction.put(buckets::key(&bucket.name), &row);
+        transaction.commit(&self.inner.kv).await.map(|_| ())
     }
 
     /// May this request do what needs no bucket?
@@ -192,6 +197,21 @@ impl Store {
         tags: Option<&Tags>,
     ) -> Result<(), Error> {
         self.authorize_object(cx, action, bucket, &ObjectName::current(&bucket.name, key), None, tags)
+    }
+
+    /// May this request make an object of this key? Tags that come with it need their own permission.
+    pub(crate) fn authorize_new_object(
+        &self,
+        cx: &RequestContext,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        tags: &Tags,
+    ) -> Result<(), Error> {
+        self.authorize_write(cx, Action::PutObject, bucket, key, Some(tags))?;
+        if tags.0.is_empty() {
+            return Ok(());
+        }
+        self.authorize_write(cx, Action::PutObjectTagging, bucket, key, Some(tags))
     }
 
     /// May this request do this to an upload, which belongs to `owner` where it exists?

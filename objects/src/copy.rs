@@ -10,7 +10,7 @@ use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::error::Error;
 use crate::get::Opened;
 use crate::payload::Received;
-use crate::put::{Destination, object_acl, plain_object, put_blob, put_manifest};
+use crate::put::{Destination, Owner, object_acl, plain_object, put_manifest};
 use crate::requests::{BodyError, BodyStream, Copied, CopyObject, Payload, ReadObject, Selection, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
 use crate::types::{ChecksumAlgorithm, ChecksumType, ETag, OBJECT_BYTES_MAX};
@@ -31,6 +31,7 @@ impl Store {
         if to_itself
             && request.source.version.is_none()
             && request.attributes.is_none()
+            && request.storage_class.is_none()
             && request.tags.is_none()
         {
             return Err(Error::CopyToItself);
@@ -45,23 +46,27 @@ impl Store {
             let guard = self.inner.data.enter_reader();
             let source = self.open_source(cx, request).await?;
             let (snapshot, bucket) = self.bucket_for_write(&request.bucket).await?;
-            self.authorize_write(cx, Action::PutObject, &bucket, &request.key, request.tags.as_ref())?;
+            let tags = request.tags.as_ref().unwrap_or(&source.object.tags);
+            if request.tags.is_none() && !tags.0.is_empty() {
+                self.authorize_taken_tags(cx, request, &source)?;
+            }
+            self.authorize_new_object(cx, &bucket, &request.key, tags)?;
             self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
-            let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
+            object_acl(cx, &bucket, request.acl.as_ref())?;
             let destination = Destination {
                 bucket: request.bucket.clone(),
                 bucket_id: bucket.id(),
                 key: request.key.clone(),
-                owner,
+                owner: Owner::Writer { cx: cx.clone(), acl: request.acl.clone() },
                 conditions: request.conditions.clone(),
                 lock: request.lock,
             };
-            let object = ObjectRow {
-                attributes: request.attributes.clone().unwrap_or_else(|| source.object.attributes.clone()),
-                tags: request.tags.clone().unwrap_or_else(|| source.object.tags.clone()),
-                acl,
-                ..source.object.clone()
-            };
+            let mut attributes =
+                request.attributes.clone().unwrap_or_else(|| source.object.attributes.clone());
+            if request.storage_class.is_some() {
+                attributes.storage_class.clone_from(&request.storage_class);
+            }
+            let object = ObjectRow { attributes, tags: tags.clone(), acl: None, ..source.object.clone() };
             let source_version = source.bucket.shown(source.found.row.id);
             if request.checksum.is_some_and(|algorithm| lacks(&source.object, algorithm)) {
                 KeyState::read(&*snapshot, &bucket, &request.key)
@@ -85,6 +90,20 @@ impl Store {
             }
         }
         Err(Error::ConditionalConflict)
+    }
+
+    /// May this request read the source's tags, which the copy takes along?
+    fn authorize_taken_tags(
+        &self,
+        cx: &RequestContext,
+        request: &CopyObject,
+        source: &Opened,
+    ) -> Result<(), Error> {
+        let action = match request.source.version {
+            Some(_) => Action::GetObjectVersionTagging,
+            None => Action::GetObjectTagging,
+        };
+        self.authorize_object(cx, action, &source.bucket, &request.source, Some(&source.found), None)
     }
 
     async fn open_source(&self, cx: &RequestContext, request: &CopyObject) -> Result<Opened, Error> {
@@ -118,7 +137,7 @@ impl Store {
         range: Range<u64>,
         guard: Arc<crate::data::ReaderGuard>,
     ) -> BodyStream {
-        Box::pin(self.read_parts(source.parts, range, guard).map(|piece| {
+        Box::pin(self.read_parts(source.object.manifest, &source.parts, range, guard).map(|piece| {
             piece.map_err(|error| {
                 tracing::warn!(%error, "the source of a copy could not be read");
                 BodyError::Source
@@ -156,8 +175,7 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let mut transaction = Transaction::default();
-            transaction.check(blob.session_check.clone());
-            put_blob(&mut transaction, &blob);
+            transaction.put_blob(&blob);
             put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
             if let Some(written) = self.commit_object(transaction, destination, &object).await? {
                 return Ok(written);

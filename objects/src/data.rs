@@ -59,6 +59,7 @@ pub use config::DataConfig;
 pub(crate) use digests::DigestRequest;
 pub(crate) use gc::Collected;
 pub(crate) use readers::ReaderGuard;
+pub(crate) use session::InFlightGuard;
 pub use stats::DataStats;
 pub(crate) use sweep::Swept;
 pub(crate) use write::StoredBlob;

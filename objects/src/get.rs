@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use ashlar_chunker::{ContentRoot, Digest, ObjectRoot};
 use ashlar_metadata::Snapshot;
-use ashlar_metadata::namespace::manifests::{self, ManifestRow, PartRef, PartsPage};
+use ashlar_metadata::namespace::blobs::BlobId;
+use ashlar_metadata::namespace::manifests::{
+    self, ManifestId, ManifestRow, PARTS_PER_PAGE, PartRef, PartsPage,
+};
 use ashlar_metadata::namespace::versions::{self, CurrentRow, ObjectRow, VersionRow};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
@@ -20,7 +23,7 @@ use crate::data::ReaderGuard;
 use crate::error::Error;
 use crate::requests::{HeadRead, ObjectHead, ObjectName, ObjectRead, PartFact, ReadObject, Selection};
 use crate::transaction::{decode, read};
-use crate::types::ByteRange;
+use crate::types::{ByteRange, Conditions};
 use crate::versions::{FoundVersion, KeyState};
 
 /// A version that is an object, found and authorised, with all that reading it needs.
@@ -111,7 +114,7 @@ impl Store {
         let (range, partial) = opened.select(request.selection)?;
         let head = opened.head();
         let (first, length) = (range.start, range.end - range.start);
-        let body = self.read_parts(opened.parts, range, guard);
+        let body = self.read_parts(opened.object.manifest, &opened.parts, range, guard);
         Ok(ObjectRead { head, first, length, partial, body: Box::pin(body) })
     }
 
@@ -122,6 +125,24 @@ impl Store {
             self.open_object(cx, &*snapshot, &request, Action::GetObject, Action::GetObjectVersion).await?;
         let (range, partial) = opened.select(request.selection)?;
         Ok(HeadRead { head: opened.head(), first: range.start, length: range.end - range.start, partial })
+    }
+
+    /// What a HEAD answers, for who may read the object and may ask for its attributes as well.
+    pub async fn object_attributes(
+        &self,
+        cx: &RequestContext,
+        name: ObjectName,
+    ) -> Result<ObjectHead, Error> {
+        let snapshot = self.snapshot().await?;
+        let action = match name.version {
+            Some(_) => Action::GetObjectVersionAttributes,
+            None => Action::GetObjectAttributes,
+        };
+        let read = ReadObject { name, selection: Selection::Whole, conditions: Conditions::default() };
+        let opened =
+            self.open_object(cx, &*snapshot, &read, Action::GetObject, Action::GetObjectVersion).await?;
+        self.authorize_object(cx, action, &opened.bucket, &read.name, Some(&opened.found), None)?;
+        Ok(opened.head())
     }
 
     /// Finds, authorises and checks the conditions of one read.
@@ -205,34 +226,81 @@ impl Store {
         Ok((found, Some(decode::<ManifestRow>(manifest)?.row)))
     }
 
-    /// Streams a range of an object over its parts.
+    /// Streams a range of an object over its parts. Of a long list of parts the stream holds a page at a time
+    /// and reads the next when it comes to it: manifests do not change, and the guard keeps this one.
     pub(crate) fn read_parts(
         &self,
-        parts: Arc<[PartRef]>,
+        manifest: ManifestId,
+        parts: &[PartRef],
         range: Range<u64>,
         guard: Arc<ReaderGuard>,
     ) -> impl Stream<Item = Result<bytes::Bytes, Error>> + Send + use<> {
-        let data = self.inner.data.clone();
+        let per_page = usize::try_from(PARTS_PER_PAGE).expect("a page's size fits memory");
+        let mut pages = Vec::new();
+        let mut at_hand = None;
         let mut first = 0;
-        let mut pieces = Vec::new();
-        for part in parts.iter() {
-            let end = first + part.length;
-            let piece = range.start.max(first)..range.end.min(end);
-            if piece.start < piece.end {
-                pieces.push((part.blob, piece.start - first..piece.end - first));
+        for (number, page) in (0_u32..).zip(parts.chunks(per_page)) {
+            let end = first + page.iter().map(|part| part.length).sum::<u64>();
+            let wanted = range.start.max(first)..range.end.min(end);
+            if wanted.start < wanted.end {
+                let wanted = wanted.start - first..wanted.end - first;
+                if pages.is_empty() {
+                    at_hand = Some(pieces(page, &wanted));
+                }
+                pages.push((number, wanted));
             }
             first = end;
         }
-        stream::iter(pieces)
-            .map(move |(blob, range)| data.read_blob(blob, None, range, Arc::clone(&guard)))
+        let store = self.clone();
+        let data = self.inner.data.clone();
+        stream::iter(pages)
+            .then(move |(number, wanted)| {
+                let (store, at_hand) = (store.clone(), at_hand.take());
+                async move {
+                    match at_hand {
+                        Some(pieces) => Ok(pieces),
+                        None => {
+                            store.page_of_parts(manifest, number).await.map(|page| pieces(&page, &wanted))
+                        }
+                    }
+                }
+            })
+            .map_ok(move |pieces| {
+                let (data, guard) = (data.clone(), Arc::clone(&guard));
+                stream::iter(pieces)
+                    .map(move |(blob, range)| data.read_blob(blob, None, range, Arc::clone(&guard)))
+                    .try_flatten()
+            })
             .try_flatten()
     }
+
+    /// A further page of a manifest.
+    async fn page_of_parts(&self, manifest: ManifestId, number: u32) -> Result<Vec<PartRef>, Error> {
+        let snapshot = self.snapshot().await?;
+        let page = read::<PartsPage>(&*snapshot, &manifests::page_key(manifest, number)).await?;
+        page.map(|page| page.row.0).ok_or_else(|| Error::internal("reading parts", "a page is not there"))
+    }
+}
+
+/// The blobs, and of each the bytes, that a range of consecutive parts lies in.
+fn pieces(parts: &[PartRef], range: &Range<u64>) -> Vec<(BlobId, Range<u64>)> {
+    let mut first = 0;
+    let mut pieces = Vec::new();
+    for part in parts {
+        let end = first + part.length;
+        let piece = range.start.max(first)..range.end.min(end);
+        if piece.start < piece.end {
+            pieces.push((part.blob, piece.start - first..piece.end - first));
+        }
+        first = end;
+    }
+    pieces
 }
 
 /// All parts of a manifest, further pages included.
 pub(crate) async fn all_parts(
     snapshot: &dyn Snapshot,
-    id: manifests::ManifestId,
+    id: ManifestId,
     manifest: ManifestRow,
 ) -> Result<Arc<[PartRef]>, Error> {
     let count = usize::try_from(manifest.part_count).map_err(|e| Error::internal("counting parts", e))?;

@@ -77,23 +77,27 @@ impl Store {
     }
 
     async fn expire_groups(&self, now: i64) -> Result<(), Error> {
-        let snapshot = self.snapshot().await?;
-        let page = snapshot
-            .scan(KeyRange::prefix(publish::prefix()), Direction::Forward, STEP_ROWS)
-            .await
-            .map_err(|e| Error::internal("looking for groups left alone", e))?;
-        drop(snapshot);
-        for (key, row) in &page.rows {
-            let group = publish::parse_key(key).ok_or_else(|| {
-                Error::internal(
-                    "looking for groups left alone",
-                    format!("a {:?} key does not read", Tag::PublishGroup),
-                )
-            })?;
-            if now - decode::<GroupRow>(row)?.row.begun.0 > GROUP_KEPT_MILLIS {
-                self.drop_group(GroupId(group)).await?;
+        const LOOKING: &str = "looking for groups left alone";
+        let mut range = KeyRange::prefix(publish::prefix());
+        loop {
+            let snapshot = self.snapshot().await?;
+            let page = snapshot
+                .scan(range.clone(), Direction::Forward, STEP_ROWS)
+                .await
+                .map_err(|e| Error::internal(LOOKING, e))?;
+            drop(snapshot);
+            for (key, row) in &page.rows {
+                let group = publish::parse_key(key).ok_or_else(|| {
+                    Error::internal(LOOKING, format!("a {:?} key does not read", Tag::PublishGroup))
+                })?;
+                if now - decode::<GroupRow>(row)?.row.begun.0 > GROUP_KEPT_MILLIS {
+                    self.drop_group(GroupId(group)).await?;
+                }
+            }
+            match page.rows.last() {
+                Some((last, _)) if page.more => range = range.after(last),
+                _ => return Ok(()),
             }
         }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_metadata::Position;
-use ashlar_metadata::namespace::manifests::PartRef;
+use ashlar_metadata::namespace::manifests::{ManifestId, PartRef};
 use ashlar_metadata::namespace::sessions::{self, LeaseRow};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
@@ -35,7 +35,8 @@ pub struct ReadLease {
 pub struct Pinned {
     /// Facts of the version.
     pub head: ObjectHead,
-    parts: Arc<[PartRef]>,
+    manifest: ManifestId,
+    pub(crate) parts: Arc<[PartRef]>,
 }
 
 impl Store {
@@ -89,7 +90,7 @@ impl Store {
         let snapshot = self.snapshot().await?;
         let opened =
             self.open_object(cx, &*snapshot, request, Action::GetObject, Action::GetObjectVersion).await?;
-        Ok(Pinned { head: opened.head(), parts: opened.parts })
+        Ok(Pinned { head: opened.head(), manifest: opened.object.manifest, parts: opened.parts })
     }
 
     async fn check_lease(&self, lease: &ReadLease) -> Result<(), Error> {
@@ -111,7 +112,7 @@ impl Store {
         self.check_lease(lease).await?;
         let end = range.end.min(pinned.head.length);
         let (store, lease) = (self.clone(), lease.clone());
-        let body = self.read_parts(Arc::clone(&pinned.parts), range.start..end, guard);
+        let body = self.read_parts(pinned.manifest, &pinned.parts, range.start..end, guard);
         Ok(body.flat_map(move |piece| {
             let (store, lease) = (store.clone(), lease.clone());
             stream::once(async move {

@@ -327,6 +327,7 @@ fn read_upload(key: &Bytes, row: &Row) -> Result<(String, ListedUpload), Error> 
     let listed = ListedUpload {
         key: name.clone(),
         upload: UploadId(upload),
+        initiator: row.initiator().to_owned(),
         owner: row.owner,
         initiated: row.initiated,
         storage_class: row.attributes.storage_class,

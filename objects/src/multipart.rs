@@ -17,12 +17,12 @@ use bytes::Bytes;
 use crate::Store;
 use crate::access::{Action, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
-use crate::buckets::Bucket;
+use crate::buckets::{Bucket, writer};
 use crate::data::StoredBlob;
 use crate::error::Error;
 use crate::lifecycle::upload_expiry;
 use crate::payload::Received;
-use crate::put::{object_acl, put_blob};
+use crate::put::object_acl;
 use crate::requests::{
     CreateUpload, CreatedUpload, ObjectName, PartPage, PartWritten, Payload, ReadObject, Selection, UploadId,
     UploadName,
@@ -57,7 +57,7 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let (_, bucket) = self.bucket_for_write(&request.bucket).await?;
-            self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+            self.authorize_new_object(cx, &bucket, &request.key, &request.tags)?;
             self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
             let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
             let initiated = self.inner.clock.now();
@@ -65,6 +65,7 @@ impl Store {
             let started = u64::try_from(initiated.0).unwrap_or_default();
             let upload = UploadId((u128::from(started) << 64) | u128::from(rand::random::<u64>()));
             let row = UploadRow {
+                initiator: Some(writer(cx)).filter(|initiator| *initiator != owner),
                 owner,
                 initiated,
                 attributes: request.attributes.clone(),
@@ -108,7 +109,7 @@ impl Store {
         self.upload(&*snapshot, &bucket, name).await
     }
 
-    /// The upload for who looks after it: its owner may, whoever owns the bucket. Whether there is one is
+    /// The upload for who looks after it: who started it may, whoever owns the bucket. Whether there is one is
     /// told to nobody else.
     async fn upload_of(
         &self,
@@ -122,8 +123,8 @@ impl Store {
             Err(Error::NoSuchUpload) => None,
             found => Some(found?),
         };
-        let owner = found.as_ref().map(|found| found.row.owner.as_str());
-        self.authorize_upload(cx, action, bucket, &name.key, owner)?;
+        let initiator = found.as_ref().map(|found| found.row.initiator());
+        self.authorize_upload(cx, action, bucket, &name.key, initiator)?;
         found.ok_or(Error::NoSuchUpload)
     }
 
@@ -173,10 +174,9 @@ impl Store {
             let upload = self.upload(&*snapshot, &bucket, name).await?;
             let replaced = read::<PartRow>(&*snapshot, &key).await?;
             let mut transaction = Transaction::default();
-            transaction.check(blob.session_check.clone());
             transaction.check_at(uploads::key(bucket.id(), &name.key, name.upload.0), upload.version);
             transaction.check_as_read(key.clone(), replaced.as_ref());
-            put_blob(&mut transaction, blob);
+            transaction.put_blob(blob);
             if let Some(replaced) = replaced {
                 transaction.bury(DeadRow::Blob(replaced.row.blob));
             }
@@ -276,6 +276,7 @@ impl Store {
         Ok(PartPage {
             parts,
             next_after,
+            initiator: upload.initiator().to_owned(),
             owner: upload.owner,
             storage_class: upload.attributes.storage_class,
             checksum: upload.checksum,

@@ -7,18 +7,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ashlar_metadata::namespace::buckets::BucketState;
 use ashlar_metadata::namespace::publish::{self, GROUP_OBJECTS_MAX, GroupRow, StagedRow};
 use ashlar_metadata::namespace::versions::ObjectRow;
 use ashlar_metadata::{Direction, KeyRange, Snapshot};
 
 use crate::Store;
-use crate::access::{Action, Principal, RequestContext};
+use crate::access::{Principal, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::{Bucket, writer};
 use crate::error::Error;
 use crate::object_lock::{Lock, of_new_version};
 use crate::payload::Received;
-use crate::put::{expiration, object_acl, plain_object, put_blob, put_manifest, written};
+use crate::put::{expiration, object_acl, plain_object, put_manifest, written};
 use crate::requests::{PutObject, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::{BucketName, ETag, ObjectKey, PUT_BYTES_MAX, VersionId};
@@ -98,7 +99,7 @@ impl Store {
         let snapshot = self.snapshot().await?;
         self.group(&*snapshot, cx, group).await?;
         let bucket = self.bucket(&*snapshot, &request.bucket).await?;
-        self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+        self.authorize_new_object(cx, &bucket, &request.key, &request.tags)?;
         let (_, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
         drop(snapshot);
         let Received { blob, checksum } = self.receive(request.payload, PUT_BYTES_MAX).await?;
@@ -126,7 +127,6 @@ impl Store {
                 let replaced = read::<StagedRow>(&*snapshot, &staged_key).await?;
                 let mut row = found.row;
                 let mut transaction = Transaction::default();
-                transaction.check(blob.session_check.clone());
                 transaction.check_at(publish::key(group.0), found.version);
                 transaction.check_as_read(staged_key.clone(), replaced.as_ref());
                 match &replaced {
@@ -141,7 +141,7 @@ impl Store {
                     });
                 }
                 transaction.put(publish::key(group.0), &row);
-                put_blob(&mut transaction, &blob);
+                transaction.put_blob(&blob);
                 put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
                 transaction.put(
                     staged_key.clone(),
@@ -196,7 +196,7 @@ impl Store {
         let mut planned = Vec::with_capacity(staged.len());
         for (bucket_name, key, row) in staged {
             let bucket = self.bucket_once(&*snapshot, &mut buckets, &bucket_name).await?;
-            self.authorize_write(cx, Action::PutObject, &bucket, &key, Some(&row.object.tags))?;
+            self.authorize_new_object(cx, &bucket, &key, &row.object.tags)?;
             let (owner, _) = object_acl(cx, &bucket, None)?;
             let state = KeyState::read(&*snapshot, &bucket, &key).await?;
             let lock = of_new_version(Lock::default(), bucket.object_lock.as_ref(), modified);
@@ -206,6 +206,11 @@ impl Store {
             planned.push((bucket, key, row.object, version));
         }
         drop(snapshot);
+        if let Some(deleting) = buckets.values().find(|bucket| bucket.row.state == BucketState::Deleting) {
+            // As every write does; else both would succeed and the objects be lost.
+            self.call_off_deletion(deleting).await?;
+            return Ok(None);
+        }
         for bucket in buckets.values() {
             bucket.check(&mut transaction);
         }

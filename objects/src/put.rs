@@ -4,7 +4,6 @@
 //! task of its own: a client that vanishes while it runs changes nothing about its outcome.
 
 use ashlar_chunker::{BlobRoot, ContentRoot, Digest, ObjectRoot};
-use ashlar_metadata::namespace::blobs;
 use ashlar_metadata::namespace::buckets::BucketId;
 use ashlar_metadata::namespace::locks::Lock;
 use ashlar_metadata::namespace::manifests::{
@@ -13,7 +12,7 @@ use ashlar_metadata::namespace::manifests::{
 use ashlar_metadata::namespace::versions::ObjectRow;
 
 use crate::Store;
-use crate::access::{Acl, AclRequest, Action, RequestContext, owner_of_new_object};
+use crate::access::{Acl, AclRequest, RequestContext, owner_of_new_object};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::Bucket;
 use crate::data::StoredBlob;
@@ -33,10 +32,23 @@ pub(crate) struct Destination {
     pub(crate) bucket: BucketName,
     pub(crate) bucket_id: BucketId,
     pub(crate) key: ObjectKey,
-    pub(crate) owner: String,
+    pub(crate) owner: Owner,
     pub(crate) conditions: Conditions,
     /// The lock as asked; the bucket's default is added in the commit.
     pub(crate) lock: Lock,
+}
+
+/// Whose the object will be, and with which ACL.
+pub(crate) enum Owner {
+    /// Settled when its upload began, the ACL with it.
+    Settled(String),
+    /// Settled in the commit, by what the bucket's settings are then.
+    Writer {
+        /// Who writes.
+        cx: RequestContext,
+        /// The ACL asked for.
+        acl: Option<AclRequest>,
+    },
 }
 
 /// Splits parts into a manifest's own page and further ones.
@@ -71,14 +83,6 @@ pub(crate) fn put_manifest(
     transaction.put(manifests::key(id), row);
     for (page, number) in pages.iter().zip(1_u32..) {
         transaction.put(manifests::page_key(id, number), page);
-    }
-}
-
-/// Adds a blob's rows.
-pub(crate) fn put_blob(transaction: &mut Transaction, blob: &StoredBlob) {
-    transaction.put(blobs::key(blob.id), &blob.row);
-    for (page, number) in blob.further_pages.iter().zip(1_u32..) {
-        transaction.put(blobs::page_key(blob.id, number), page);
     }
 }
 
@@ -123,9 +127,9 @@ impl Store {
         check_attributes(&request.attributes)?;
         check_tags(&request.tags, OBJECT_TAGS_MAX)?;
         let (snapshot, bucket) = self.bucket_for_write(&request.bucket).await?;
-        self.authorize_write(cx, Action::PutObject, &bucket, &request.key, Some(&request.tags))?;
+        self.authorize_new_object(cx, &bucket, &request.key, &request.tags)?;
         self.authorize_lock(cx, &bucket, &request.key, &request.lock)?;
-        let (owner, acl) = object_acl(cx, &bucket, request.acl.as_ref())?;
+        object_acl(cx, &bucket, request.acl.as_ref())?;
         KeyState::read(&*snapshot, &bucket, &request.key)
             .await?
             .check_write(&*snapshot, &request.conditions)
@@ -135,7 +139,7 @@ impl Store {
             bucket: request.bucket,
             bucket_id: bucket.id(),
             key: request.key,
-            owner,
+            owner: Owner::Writer { cx: cx.clone(), acl: request.acl },
             conditions: request.conditions,
             lock: request.lock,
         };
@@ -153,22 +157,21 @@ impl Store {
                 checksum,
                 attributes,
                 tags,
-                acl,
+                acl: None,
                 object_root: plain.object_root.0.0,
                 content_root: plain.content_root.0.0,
             };
             for attempt in 0..ATTEMPTS_MAX {
                 back_off(attempt).await;
                 let mut transaction = Transaction::default();
-                transaction.check(blob.session_check.clone());
-                put_blob(&mut transaction, &blob);
+                transaction.put_blob(&blob);
                 put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
                 if let Some(written) = store.commit_object(transaction, &destination, &object).await? {
                     return Ok(written);
                 }
             }
             Err(Error::ConditionalConflict)
-            // The blob leaves flight only here: its rows are there, or never will be.
+            // The blob leaves flight only here, unless nobody knows whether its rows are there.
         })
         .await
     }
@@ -201,16 +204,24 @@ impl Store {
         state.check_write(&*snapshot, &destination.conditions).await?;
         bucket.check(&mut transaction);
         let modified = self.inner.clock.now();
+        let mut object = object.clone();
+        let owner = match &destination.owner {
+            Owner::Settled(owner) => owner.clone(),
+            Owner::Writer { cx, acl } => {
+                let (owner, acl) = object_acl(cx, &bucket, acl.as_ref())?;
+                object.acl = acl;
+                owner
+            }
+        };
         let lock = of_new_version(destination.lock, bucket.object_lock.as_ref(), modified);
-        let new =
-            NewVersion { owner: destination.owner.clone(), modified, object: Some(object.clone()), lock };
+        let new = NewVersion { owner, modified, object: Some(object.clone()), lock };
         let planned = state.plan_new(&mut transaction, &*snapshot, new).await?;
         drop(snapshot);
         record(&mut transaction, bucket.shown(planned.id), modified);
         let position = transaction.commit(&self.inner.kv).await?;
-        let expiration = expiration(&bucket, &destination.key, object, modified);
+        let expiration = expiration(&bucket, &destination.key, &object, modified);
         let version = bucket.shown(planned.id);
-        Ok(position.map(|position| written(object, version, modified, expiration, position.0)))
+        Ok(position.map(|position| written(&object, version, modified, expiration, position.0)))
     }
 }
 

@@ -270,6 +270,8 @@ pub struct CopyObject {
     pub key: ObjectKey,
     /// New attributes, or `None` to take the source's.
     pub attributes: Option<Attributes>,
+    /// A new storage class, whatever the attributes say.
+    pub storage_class: Option<String>,
     /// New tags, or `None` to take the source's.
     pub tags: Option<Tags>,
     /// ACL of the copy.
@@ -485,8 +487,10 @@ pub struct PartPage {
     pub parts: Vec<PartWritten>,
     /// Set when there is more.
     pub next_after: Option<u32>,
-    /// Who started the upload.
+    /// Whose the object will be.
     pub owner: String,
+    /// Who started the upload.
+    pub initiator: String,
     /// Storage class as asked.
     pub storage_class: Option<String>,
     /// Checksum the upload asked for.
@@ -515,8 +519,10 @@ pub struct ListedUpload {
     pub key: String,
     /// Upload.
     pub upload: UploadId,
-    /// Who started it.
+    /// Whose the object will be.
     pub owner: String,
+    /// Who started it.
+    pub initiator: String,
     /// When.
     pub initiated: UnixMillis,
     /// Storage class as asked.

@@ -13,10 +13,11 @@ use ashlar_metadata::namespace::blobs::{self, DeadRow};
 use ashlar_metadata::namespace::manifests::{self, ManifestId, ManifestRow, ManifestState};
 use ashlar_metadata::namespace::outbox::{self, OutboxRow};
 use ashlar_metadata::{
-    Check, Commit, CommitError, OrderedKv, Outcome, Position, Snapshot, TransactionId, Write,
+    Check, Commit, CommitError, OrderedKv, Outcome, Position, ReadError, Snapshot, TransactionId, Write,
 };
 use bytes::Bytes;
 
+use crate::data::{InFlightGuard, StoredBlob};
 use crate::error::Error;
 
 /// Times an operation is tried again after losing a race, before the client is told to.
@@ -60,6 +61,8 @@ pub(crate) struct Transaction {
     references: BTreeMap<ManifestId, References>,
     outbox_count: u32,
     dead_count: u32,
+    /// Of the blobs whose rows it writes.
+    in_flight: Vec<Arc<InFlightGuard>>,
 }
 
 impl Transaction {
@@ -81,6 +84,17 @@ impl Transaction {
 
     pub(crate) fn check(&mut self, check: Check) {
         self.checks.push(check);
+    }
+
+    /// Makes a stored blob reachable: its rows, while its session may write. Should the outcome never become
+    /// known, the blob stays out of the collector's reach.
+    pub(crate) fn put_blob(&mut self, blob: &StoredBlob) {
+        self.check(blob.session_check.clone());
+        self.put(blobs::key(blob.id), &blob.row);
+        for (page, number) in blob.further_pages.iter().zip(1_u32..) {
+            self.put(blobs::page_key(blob.id, number), page);
+        }
+        self.in_flight.push(Arc::clone(&blob.in_flight));
     }
 
     pub(crate) fn put<R: NamespaceRow>(&mut self, key: Bytes, row: &R) {
@@ -188,6 +202,16 @@ impl Transaction {
     /// Commits. `None`: a check did not hold and nothing happened; read again and try again.
     pub(crate) async fn commit(mut self, kv: &Arc<dyn OrderedKv>) -> Result<Option<Position>, Error> {
         self.settle_references()?;
+        let in_flight = std::mem::take(&mut self.in_flight);
+        in_flight.iter().for_each(|blob| blob.set_undecided(true));
+        let decided = self.decide(kv).await;
+        if !matches!(decided, Err(Error::OutcomeUnknown)) {
+            in_flight.iter().for_each(|blob| blob.set_undecided(false));
+        }
+        decided
+    }
+
+    async fn decide(self, kv: &Arc<dyn OrderedKv>) -> Result<Option<Position>, Error> {
         let id = TransactionId(rand::random());
         let commit = Commit { checks: self.checks, writes: self.writes, transaction: Some(id) };
         match kv.commit(commit).await {
@@ -213,6 +237,8 @@ async fn outcome(kv: &Arc<dyn OrderedKv>, id: TransactionId) -> Result<Option<Po
         match kv.outcome(id).await {
             Ok(Outcome::Committed(position)) => return Ok(Some(position)),
             Ok(Outcome::NotCommitted) => return Ok(None),
+            // Only the next start will tell.
+            Err(ReadError::Poisoned { .. }) => break,
             Err(error) => {
                 tracing::warn!(%error, question, "the outcome of a commit is still not known");
                 tokio::time::sleep(Duration::from_millis(50 << question.min(6))).await;

@@ -1,8 +1,10 @@
 //! The use cases as a front door meets them, on memory.
 
+mod interleaved;
 mod lifecycle;
 mod locks;
 mod ownership;
+mod rights;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -292,6 +294,7 @@ async fn copies_share_bytes_and_outlive_their_source() {
         bucket: bench.bucket.clone(),
         key: ObjectKey::new(key).unwrap(),
         attributes: None,
+        storage_class: None,
         tags: None,
         acl: None,
         checksum,
@@ -316,6 +319,49 @@ async fn copies_share_bytes_and_outlive_their_source() {
     bench.delete("source", None).await;
     assert_eq!(bench.get("copy").await.unwrap(), bytes);
     assert_eq!(bench.get("checked").await.unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn long_lists_of_parts_are_read_page_by_page() {
+    use ashlar_metadata::namespace::NamespaceRow;
+    use ashlar_metadata::namespace::manifests::{self, ManifestId, ManifestRow, PartRef, PartsPage};
+    use ashlar_metadata::{Commit, Write};
+
+    let bench = Bench::new().await;
+    let store = &bench.test.store;
+    let mut blobs: Vec<(PartRef, Vec<u8>)> = Vec::new();
+    for (key, length) in [("a", 7), ("b", 11), ("c", 3)] {
+        bench.put(key, &bytes_of(length, length as u8)).await;
+        let request = ReadObject {
+            name: bench.name(key, None),
+            selection: Selection::Whole,
+            conditions: Conditions::default(),
+        };
+        let lease = store.lease(crate::leases::LEASE_MAX).await.unwrap();
+        let object = store.pin(&bench.cx, &lease, &request).await.unwrap();
+        blobs.push((object.parts[0].clone(), bytes_of(length, length as u8)));
+    }
+    let (parts, bytes): (Vec<PartRef>, Vec<Vec<u8>>) = blobs.iter().cloned().cycle().take(1_250).unzip();
+    let bytes = bytes.concat();
+    let id = ManifestId(42);
+    let (row, pages) = crate::put::manifest(bytes.len() as u64, true, parts.clone()).unwrap();
+    assert_eq!((ManifestRow::decode(&row.encode()).unwrap().parts.len(), pages.len()), (500, 2));
+    let put = |(page, number): (&PartsPage, u32)| Write::Put {
+        key: manifests::page_key(id, number),
+        value: page.encode(),
+    };
+    let writes = pages.iter().zip(1..).map(put).collect();
+    bench.test.kv.commit(Commit { writes, ..Commit::default() }).await.unwrap();
+    let end = bytes.len();
+    for range in [0..end, 0..1, 3..4000, 3490..3520, 3500..3501, 6000..end, end - 1..end] {
+        let (from, to) = (range.start as u64, range.end as u64);
+        let mut read = Box::pin(store.read_parts(id, &parts, from..to, store.inner.data.enter_reader()));
+        let mut got = Vec::new();
+        while let Some(piece) = read.next().await {
+            got.extend_from_slice(&piece.unwrap());
+        }
+        assert!(got == bytes[range.clone()], "{range:?}");
+    }
 }
 
 async fn upload(bench: &Bench, key: &str) -> UploadName {

@@ -87,7 +87,11 @@ impl<S: Secrets> Authenticator<S> {
         query: &Query,
         now: OffsetDateTime,
     ) -> Result<Verified, Failure> {
-        let declared = parts.headers.get("x-amz-content-sha256").map(http::HeaderValue::as_bytes);
+        let mut digests = parts.headers.get_all("x-amz-content-sha256").iter();
+        let declared = digests.next().map(http::HeaderValue::as_bytes);
+        if digests.next().is_some() {
+            return Err(Failure::argument("x-amz-content-sha256", "x-amz-content-sha256 is there twice."));
+        }
         if query.has("X-Amz-Algorithm") || query.has("X-Amz-Signature") || query.has("X-Amz-Credential") {
             return self.verify_query(parts, query, declared, now).await;
         }
@@ -200,7 +204,12 @@ impl<S: Secrets> Authenticator<S> {
         Ok(Verified {
             principal: Principal::User(user),
             proof: Proof::Query,
-            payload: payload_mode(declared.or(Some(payload)), None)?,
+            // What was signed decides; where that leaves the payload open, the sender may still say how it is
+            // framed.
+            payload: match (payload == UNSIGNED.as_bytes(), declared) {
+                (true, Some(declared)) => payload_mode(Some(declared), None)?,
+                _ => payload_mode(Some(payload), None)?,
+            },
         })
     }
 

@@ -58,6 +58,13 @@ pub struct Limits {
     pub document_bytes_max: usize,
     /// All such bodies being read at a moment, in bytes.
     pub documents_bytes_max: usize,
+    /// Largest such body of who did not sign, in bytes.
+    pub stranger_document_bytes_max: usize,
+    /// All such bodies of those who did not sign being read at a moment, and the form fields of browser uploads,
+    /// in bytes.
+    pub stranger_documents_bytes_max: usize,
+    /// How long such a body may wait for room in all.
+    pub document_wait: Duration,
     /// Deepest nesting of XML.
     pub xml_depth_max: usize,
     /// All form fields before the file of a browser upload, in bytes.
@@ -83,6 +90,9 @@ impl Default for Limits {
             pace_window: Duration::from_secs(30),
             document_bytes_max: 8 << 20,
             documents_bytes_max: 64 << 20,
+            stranger_document_bytes_max: 64 << 10,
+            stranger_documents_bytes_max: 2 << 20,
+            document_wait: Duration::from_secs(5),
             xml_depth_max: 16,
             form_bytes_max: 256 << 10,
             drain_bytes_max: 1 << 20,

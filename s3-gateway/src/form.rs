@@ -21,12 +21,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::auth::{Authenticator, Secrets};
 use crate::call::Call;
+use crate::config::Limits;
 use crate::failure::{Code, Failure};
-use crate::headers::{acl, attributes, checksums, lifecycle, lock, tags, text, time, unsupported};
+use crate::headers::{
+    acl, attributes, checksums, condition_keys, join_repeated, lifecycle, lock, tags, text, time, unsupported,
+};
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
 use crate::ops::{Operations, written_version};
 use crate::payload::RequestBody;
+use crate::payload::document::Documents;
 use crate::reply::{Reply, empty, xml};
 use fields::{FileDecoder, Form, FormReader};
 use policy::Policy;
@@ -56,8 +60,10 @@ pub(crate) async fn post<S: Secrets>(
     ops: &Operations,
     authenticator: &Authenticator<S>,
     call: Call,
-    form_bytes_max: usize,
+    documents: &Documents,
+    limits: &Limits,
 ) -> Result<Reply, Failure> {
+    let form_bytes_max = limits.form_bytes_max;
     let bucket = call.bucket()?.clone();
     let boundary = boundary(&call.headers)?;
     let content_length = call.body.declared_length();
@@ -68,21 +74,29 @@ pub(crate) async fn post<S: Secrets>(
     }
     let mut body = call.body.into_stream(&HeaderMap::new())?;
     let mut reader = FormReader::new(&boundary, form_bytes_max);
+    // Nobody is known before the fields are read.
+    let mut room = documents.room(&Principal::Anonymous);
+    let mut read = 0;
     let form = loop {
         let Some(frame) = body.next().await else { return Err(malformed("it ends before the file")) };
-        if let Some(form) = reader.push(&frame?)? {
+        let frame = frame?;
+        read += frame.len();
+        room.grow_to(read).await?;
+        if let Some(form) = reader.push(&frame)? {
             break form;
         }
     };
     let (principal, policy) = check(authenticator, &form, bucket.as_str()).await?;
     let headers = as_headers(&form)?;
+    let asked_answer = AskedAnswer::of(&form);
+    check_head(&headers, &asked_answer, limits.header_bytes_max)?;
     unsupported::refuse(&http::Method::POST, &headers)?;
     let key = form.get("key").ok_or_else(|| {
         Failure::argument("key", "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.")
     })?;
     let key = ObjectKey::new(&key.replace("${filename}", &form.file_name))?;
     let asked = checksums::asked(&headers)?;
-    let (least, most) = policy.as_ref().and_then(Policy::length_range).unwrap_or((0, PUT_BYTES_MAX));
+    let (least, most) = policy.as_ref().map_or((0, PUT_BYTES_MAX), Policy::length_range);
     let verdict = Arc::new(Verdict::default());
     let file = File {
         decoder: reader.into_file(),
@@ -95,6 +109,7 @@ pub(crate) async fn post<S: Secrets>(
     };
     let mut cx = call.cx;
     cx.principal = principal;
+    cx.keys = condition_keys(&headers, &call.query)?;
     let request = PutObject {
         bucket,
         key: key.clone(),
@@ -112,6 +127,9 @@ pub(crate) async fn post<S: Secrets>(
             trailing_checksum: None,
         },
     };
+    // What is left of the fields is no more than a head has.
+    drop(form);
+    drop(room);
     let bucket = request.bucket.clone();
     let written = ops
         .store
@@ -134,7 +152,7 @@ pub(crate) async fn post<S: Secrets>(
         call.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let encoded = percent_encoding::utf8_percent_encode(key.as_str(), crate::query::PATH);
     let location = format!("http://{host}/{bucket}/{encoded}");
-    let reply = finish(&form, &bucket.to_string(), key.as_str(), &etag, location, &mut answer);
+    let reply = finish(asked_answer, &bucket.to_string(), key.as_str(), &etag, location, &mut answer);
     answer.insert(ETAG, ascii(etag));
     let mut reply = reply;
     for (name, value) in &answer {
@@ -146,15 +164,45 @@ pub(crate) async fn post<S: Secrets>(
 }
 
 /// What the form wants to see when it is done.
+struct AskedAnswer {
+    redirect: Option<String>,
+    status: Option<String>,
+}
+
+impl AskedAnswer {
+    fn of(form: &Form) -> Self {
+        let redirect = form.get("success_action_redirect").or_else(|| form.get("redirect"));
+        Self {
+            redirect: redirect.map(str::to_owned),
+            status: form.get("success_action_status").map(str::to_owned),
+        }
+    }
+}
+
+/// Holds what is kept of a form while its file comes to the bounds of a head.
+fn check_head(headers: &HeaderMap, asked: &AskedAnswer, bytes_max: usize) -> Result<(), Failure> {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let headers: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if headers + text(&asked.redirect) + text(&asked.status) <= bytes_max {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::RequestHeaderSectionTooLarge,
+        "The fields of your form that describe the file are larger than headers may be.",
+    )
+    .element("MaxSizeAllowed", bytes_max.to_string()))
+}
+
+/// The answer as it was asked for.
 fn finish(
-    form: &Form,
+    asked: AskedAnswer,
     bucket: &str,
     key: &str,
     etag: &str,
     location: String,
     headers: &mut HeaderMap,
 ) -> Reply {
-    let redirect = form.get("success_action_redirect").or_else(|| form.get("redirect")).and_then(|target| {
+    let redirect = asked.redirect.and_then(|target| {
         let separator = if target.contains('?') { '&' } else { '?' };
         let encode = |text| percent_encoding::utf8_percent_encode(text, crate::query::UNRESERVED).to_string();
         let target =
@@ -170,7 +218,7 @@ fn finish(
     if let Ok(location) = HeaderValue::try_from(location.as_str()) {
         headers.insert(LOCATION, location);
     }
-    match form.get("success_action_status") {
+    match asked.status.as_deref() {
         Some("200") => empty(StatusCode::OK, HeaderMap::new()),
         Some("201") => {
             let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse>");
@@ -251,8 +299,10 @@ fn as_headers(form: &Form) -> Result<HeaderMap, Failure> {
         let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
             Failure::new(Code::InvalidArgument, format!("The field {name} cannot be a header's value."))
         })?;
-        headers.insert(header, value);
+        // Two fields may stand for one header.
+        headers.append(header, value);
     }
+    join_repeated(&mut headers);
     for signing in ["x-amz-signature", "x-amz-credential", "x-amz-algorithm", "x-amz-date"] {
         headers.remove(signing);
     }

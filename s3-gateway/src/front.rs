@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ashlar_objects::Store;
-use ashlar_objects::access::{Principal, REQUEST_KEYS, RequestContext, UserIdentity};
+use ashlar_objects::access::{Principal, RequestContext, UserIdentity};
 use ashlar_objects::types::BucketName;
 use ashlar_objects::users::SecretKey;
 use http::request::Parts;
@@ -22,14 +22,15 @@ use crate::call::{Call, Passage};
 use crate::config::{GatewayConfig, Limits};
 use crate::cors;
 use crate::failure::{Code, Failure};
-use crate::headers::{time, unsupported};
+use crate::headers::{add_hoisted, condition_keys, copy_source, join_repeated, text, time, unsupported};
 use crate::ids::RequestIds;
 use crate::meter::Meter;
 use crate::operation::{By, Operation};
 use crate::ops::{Operations, attributes, lists, objects_read, objects_write};
+use crate::payload::Unread;
+use crate::payload::document::{Document, Documents};
 use crate::payload::drain::{Drainer, Source};
 use crate::payload::pace::Pace;
-use crate::payload::{Document, Unread};
 use crate::query::{PATH, Query};
 use crate::reply::{Content, Ending, Reply, ReplyBody};
 use crate::target::Target;
@@ -53,7 +54,7 @@ pub(crate) struct Front {
     domains: Vec<String>,
     limits: Limits,
     meter: Arc<Meter>,
-    documents: Semaphore,
+    documents: Documents,
     in_flight: Arc<Semaphore>,
     drainer: Arc<Drainer>,
     ids: RequestIds,
@@ -96,7 +97,7 @@ impl Front {
             s3s: builder.build(),
             domains: config.domains.iter().map(|domain| domain.to_ascii_lowercase()).collect(),
             meter: Arc::new(Meter::new()),
-            documents: Semaphore::new(limits.documents_bytes_max.div_ceil(1024)),
+            documents: Documents::new(&limits),
             in_flight: Arc::new(Semaphore::new(limits.in_flight_max)),
             drainer,
             ids: RequestIds::new(rand::random()),
@@ -202,9 +203,10 @@ impl Front {
             meter: self.meter.bytes_in(),
         };
         if operation == Operation::PostObject {
-            let cx = self.context(Principal::Anonymous, &parts.headers, &query, peer, request_id);
+            self.check_owners(&target, &parts.headers, request_id).await?;
             let call = Call {
-                cx,
+                // What policies may ask about the upload stands in the form's fields.
+                cx: self.context(Principal::Anonymous, &parts.headers, Vec::new(), peer, request_id),
                 proof: Proof::None,
                 operation,
                 method: parts.method,
@@ -213,23 +215,33 @@ impl Front {
                 headers: parts.headers,
                 body: unread(PayloadMode::Plain),
             };
-            let post = crate::form::post(&self.ops, &self.authenticator, call, self.limits.form_bytes_max);
+            let post = crate::form::post(&self.ops, &self.authenticator, call, &self.documents, &self.limits);
             return Box::pin(post).await;
         }
         let verified = self.authenticator.verify(&parts, &query, time::now()).await?;
+        let mut headers = parts.headers;
+        let operation = if verified.proof == Proof::Query {
+            add_hoisted(&mut headers, &query)?;
+            Operation::of(&parts.method, &target, &query, &headers)?
+        } else {
+            operation
+        };
+        join_repeated(&mut headers);
+        seen.operation = Some(operation);
         if operation.by() == By::Nobody {
             return Err(Failure::not_implemented(operation.name()));
         }
-        unsupported::refuse(&parts.method, &parts.headers)?;
-        self.check_owners(&target, &parts.headers, request_id).await?;
+        unsupported::refuse(&parts.method, &headers)?;
+        self.check_owners(&target, &headers, request_id).await?;
+        let keys = condition_keys(&headers, &query)?;
         let call = Call {
-            cx: self.context(verified.principal, &parts.headers, &query, peer, request_id),
+            cx: self.context(verified.principal, &headers, keys, peer, request_id),
             proof: verified.proof,
             operation,
             method: parts.method,
             target,
             query,
-            headers: parts.headers,
+            headers,
             body: unread(verified.payload),
         };
         // A slice of the connection's buffer, which a slow body would keep.
@@ -268,23 +280,11 @@ impl Front {
         &self,
         principal: Principal,
         headers: &HeaderMap,
-        query: &Query,
+        keys: Vec<(&'static str, String)>,
         peer: IpAddr,
         request_id: &Arc<str>,
     ) -> RequestContext {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(Arc::from);
-        let mut keys = Vec::new();
-        for key in REQUEST_KEYS {
-            let name = key.strip_prefix("s3:").unwrap_or(key);
-            let value = if name.starts_with("x-amz-") {
-                headers.get(name).and_then(|value| value.to_str().ok())
-            } else {
-                query.get(name)
-            };
-            if let Some(value) = value {
-                keys.push((*key, value.to_owned()));
-            }
-        }
         RequestContext {
             principal,
             request_id: request_id.clone(),
@@ -303,15 +303,15 @@ impl Front {
         headers: &HeaderMap,
         request_id: &Arc<str>,
     ) -> Result<(), Failure> {
-        if let (Some(expected), Some(bucket)) = (headers.get("x-amz-expected-bucket-owner"), target.bucket())
+        if let (Some(expected), Some(bucket)) =
+            (text(headers, "x-amz-expected-bucket-owner")?, target.bucket())
         {
             self.check_owner(bucket, expected, request_id).await?;
         }
-        let source = headers.get("x-amz-copy-source").and_then(|source| source.to_str().ok());
-        if let (Some(expected), Some(source)) = (headers.get("x-amz-source-expected-bucket-owner"), source) {
-            let source = source.strip_prefix('/').unwrap_or(source);
-            let bucket = BucketName::new(source.split('/').next().unwrap_or(""))?;
-            self.check_owner(&bucket, expected, request_id).await?;
+        if let Some(expected) = text(headers, "x-amz-source-expected-bucket-owner")?
+            && let Some(source) = copy_source::read(headers)?
+        {
+            self.check_owner(&source.bucket, expected, request_id).await?;
         }
         Ok(())
     }
@@ -319,7 +319,7 @@ impl Front {
     async fn check_owner(
         &self,
         bucket: &BucketName,
-        expected: &HeaderValue,
+        expected: &str,
         request_id: &Arc<str>,
     ) -> Result<(), Failure> {
         // Whose a bucket is, is asked by the gateway itself; the caller learns only that he was wrong.
@@ -333,7 +333,7 @@ impl Front {
             keys: Vec::new(),
         };
         let facts = self.ops.store.head_bucket(&cx, bucket).await?;
-        if facts.owner.as_bytes() == expected.as_bytes() {
+        if facts.owner == expected {
             return Ok(());
         }
         Err(Failure::new(Code::AccessDenied, "Access Denied"))
@@ -345,7 +345,7 @@ impl Front {
         let with_document = method == Method::PUT || method == Method::POST;
         let document = if with_document {
             let of_document = operation != Operation::CompleteMultipartUpload;
-            body.into_document(&headers, of_document, self.limits.document_bytes_max, &self.documents).await?
+            body.into_document(&headers, of_document, self.documents.room(&cx.principal)).await?
         } else {
             drop(body);
             Document::none()

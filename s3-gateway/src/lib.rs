@@ -28,6 +28,7 @@ mod ids;
 mod meter;
 mod operation;
 mod ops;
+mod paced_stream;
 mod payload;
 mod query;
 mod reply;
@@ -37,6 +38,7 @@ mod tokens;
 mod xml;
 
 pub use config::{GatewayConfig, Limits};
+pub use paced_stream::PacedStream;
 pub use server::Gateway;
 
 /// What a `tracing` filter must say of s3s, whose own log repeats every client's mistake as an error.

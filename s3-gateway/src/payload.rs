@@ -5,6 +5,7 @@
 //! `objects` does, once, and compares before it commits.
 
 pub(crate) mod chunked;
+pub(crate) mod document;
 pub(crate) mod drain;
 pub(crate) mod pace;
 
@@ -214,99 +215,6 @@ impl Unread {
             trailing_checksum,
         })
     }
-
-    /// The whole of a small body: at most `bytes_max`, digests that the client gave checked.
-    ///
-    /// `of_document`: whether `x-amz-checksum-*` speaks of this body. That of CompleteMultipartUpload speaks of
-    /// the object.
-    pub(crate) async fn into_document<'b>(
-        self,
-        headers: &HeaderMap,
-        of_document: bool,
-        bytes_max: usize,
-        budget: &'b tokio::sync::Semaphore,
-    ) -> Result<Document<'b>, Failure> {
-        use futures::StreamExt;
-        let too_long = || {
-            Failure::new(Code::MaxMessageLengthExceeded, "Your request was too big.")
-                .element("MaxMessageLengthBytes", bytes_max.to_string())
-        };
-        let content_sha256 = match self.mode {
-            PayloadMode::Sha256(digest) => Some(digest),
-            PayloadMode::Plain | PayloadMode::Chunked(_) => None,
-        };
-        let (mut body, length, trailers) = self.open(headers)?;
-        if length.is_some_and(|length| usize::try_from(length).map_or(true, |length| length > bytes_max)) {
-            return Err(too_long());
-        }
-        let mut reserved = None;
-        let mut whole = Vec::new();
-        let mut first = None;
-        while let Some(data) = body.next().await {
-            let data = data?;
-            if whole.len() + data.len() > bytes_max {
-                return Err(too_long());
-            }
-            reserve(budget, &mut reserved, data.len())?;
-            match first.take() {
-                None if whole.is_empty() => first = Some(data),
-                None => whole.extend_from_slice(&data),
-                Some(earlier) => {
-                    whole.reserve(earlier.len() + data.len());
-                    whole.extend_from_slice(&earlier);
-                    whole.extend_from_slice(&data);
-                }
-            }
-        }
-        // Most documents come in one frame and are not copied.
-        let bytes = first.unwrap_or_else(|| Bytes::from(whole));
-        if let Some(expected) = content_sha256
-            && checksums::digest(ChecksumAlgorithm::Sha256, &bytes) != expected
-        {
-            return Err(BodyError::ContentSha256Mismatch.into());
-        }
-        checksums::verify_md5(headers, &bytes)?;
-        if of_document {
-            checksums::verify_document(headers, &bytes)?;
-        }
-        if let Some(trailers) = trailers.lock().take() {
-            checksums::verify_document(&trailers, &bytes)?;
-        }
-        Ok(Document { bytes, _reserved: reserved })
-    }
-}
-
-/// A small body in memory, with its share of the budget.
-pub(crate) struct Document<'b> {
-    pub(crate) bytes: Bytes,
-    _reserved: Option<tokio::sync::SemaphorePermit<'b>>,
-}
-
-impl Document<'_> {
-    /// No body at all.
-    pub(crate) fn none() -> Self {
-        Self { bytes: Bytes::new(), _reserved: None }
-    }
-}
-
-/// Takes another share of the budget for documents; a share is a KiB.
-fn reserve<'b>(
-    budget: &'b tokio::sync::Semaphore,
-    reserved: &mut Option<tokio::sync::SemaphorePermit<'b>>,
-    bytes: usize,
-) -> Result<(), Failure> {
-    let shares = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    let more = budget.try_acquire_many(shares).map_err(|_| {
-        Failure::new(
-            Code::SlowDown,
-            "Please reduce your request rate: too many request documents are being read.",
-        )
-    })?;
-    match reserved {
-        Some(held) => held.merge(more),
-        None => *reserved = Some(more),
-    }
-    Ok(())
 }
 
 /// Gives the checksum of the trailer, once the body was read to its end.

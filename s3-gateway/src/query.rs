@@ -52,10 +52,22 @@ impl Query {
         self.0
     }
 
-    /// The query that s3s is given: without what signing added.
+    /// Headers that a presigned URL carries in its query (`x-amz-acl`, `x-amz-checksum-*`, …): every parameter
+    /// named as S3's own headers are, but for those of signing. Names are in lower case.
+    pub(crate) fn hoisted(&self) -> impl Iterator<Item = (String, &str)> {
+        let own = self.0.iter().filter(|(name, _)| is_of_signature(name) && name != "Signature");
+        own.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+            .filter(|(name, _)| !OF_SIGNING.contains(&&name[..]))
+    }
+
+    /// The query that s3s is given: without what signing added, and of each name the value that
+    /// [`Query::get`] gives, so that nobody reads another.
     pub(crate) fn without_signature(&self) -> String {
         let mut out = String::new();
-        for (name, value) in self.0.iter().filter(|(name, _)| !is_of_signature(name)) {
+        let first = |at: usize, name: &str| !self.0[..at].iter().any(|(earlier, _)| earlier == name);
+        let pairs =
+            self.0.iter().enumerate().filter(|(at, (name, _))| !is_of_signature(name) && first(*at, name));
+        for (_, (name, value)) in pairs {
             if !out.is_empty() {
                 out.push('&');
             }
@@ -66,6 +78,17 @@ impl Query {
         out
     }
 }
+
+/// Parameters of a presigned URL that are no headers.
+const OF_SIGNING: [&str; 7] = [
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-expires",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+];
 
 fn is_of_signature(name: &str) -> bool {
     name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-")) || name == "Signature"
@@ -102,6 +125,17 @@ mod tests {
     fn what_signing_added_is_taken_out() {
         let query = Query::parse("a=b%20c&X-Amz-Signature=0&x-amz-date=1&versionId=v").expect("query");
         assert_eq!(query.without_signature(), "a=b%20c&versionId=v");
+        let twice = Query::parse("prefix=a&prefix=b&max-keys=1").expect("query");
+        assert_eq!(twice.without_signature(), "prefix=a&max-keys=1");
+    }
+
+    #[test]
+    fn hoisted_headers_are_told_from_signing() {
+        let query =
+            Query::parse("X-Amz-Signature=0&X-Amz-Acl=private&x-amz-meta-a=1&x-id=PutObject&X-Amz-Expires=9")
+                .expect("query");
+        let hoisted: Vec<_> = query.hoisted().collect();
+        assert_eq!(hoisted, [("x-amz-acl".to_owned(), "private"), ("x-amz-meta-a".to_owned(), "1")]);
     }
 
     proptest! {

@@ -4,18 +4,14 @@
 //! not read is cut as one that does not send is.
 
 use std::convert::Infallible;
-use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ashlar_objects::Store;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,8 +19,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{GatewayConfig, Limits};
 use crate::front::Front;
+use crate::paced_stream::PacedStream;
 use crate::payload::drain::Drainer;
-use crate::payload::pace::Pace;
 
 /// The S3 front door. Cheap to clone.
 #[derive(Clone)]
@@ -98,8 +94,8 @@ impl Gateway {
         shutdown: CancellationToken,
         cut: CancellationToken,
     ) {
-        let pace = Pace::new(self.limits.pace_bytes_per_second, self.limits.pace_window);
-        let io = TokioIo::new(PacedStream { stream, pace });
+        let (rate, window) = (self.limits.pace_bytes_per_second, self.limits.pace_window);
+        let io = TokioIo::new(PacedStream::new(stream, rate, window));
         let front = self.front;
         // Boxed: an idle connection holds no room for a request.
         let service = service_fn(move |request| {
@@ -125,65 +121,6 @@ impl Gateway {
         if let Err(error) = ended {
             tracing::debug!(target: "ashlar_s3", %error, %peer, "connection ended");
         }
-    }
-}
-
-/// A socket that does not wait for ever for a client to read.
-struct PacedStream {
-    stream: TcpStream,
-    pace: Pace,
-}
-
-impl PacedStream {
-    fn paced(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match written {
-            Poll::Pending if self.pace.poll_too_slow(cx) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads too slowly")))
-            }
-            Poll::Ready(Ok(bytes)) => {
-                self.pace.progress(bytes);
-                Poll::Ready(Ok(bytes))
-            }
-            other => other,
-        }
-    }
-}
-
-impl AsyncRead for PacedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for PacedStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.paced(cx, written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.paced(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 

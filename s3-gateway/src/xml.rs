@@ -44,7 +44,12 @@ pub(crate) fn escape(out: &mut String, text: &str) {
     out.push_str(&text[plain..]);
 }
 
-/// Rejects what must not reach a parser: a DTD, nesting beyond `depth_max`, text that is not XML.
+/// Most elements of a document. Parsed, each takes far more room than its tag: ten thousand parts with all that can
+/// be said of them stay well below.
+const ELEMENTS_MAX: usize = 100_000;
+
+/// Rejects what must not reach a parser: a DTD, nesting beyond `depth_max`, more than [`ELEMENTS_MAX`] elements, text
+/// that is not XML.
 pub(crate) fn guard(document: &[u8], depth_max: usize) -> Result<(), Failure> {
     let malformed = |why: &'static str| {
         Failure::new(
@@ -57,6 +62,9 @@ pub(crate) fn guard(document: &[u8], depth_max: usize) -> Result<(), Failure> {
     let mut depth = 0_usize;
     let mut elements = 0_usize;
     loop {
+        if elements > ELEMENTS_MAX {
+            return Err(malformed("it has too many elements"));
+        }
         match reader.read_event().map_err(|_| malformed("it is not well-formed"))? {
             Event::Start(_) => {
                 depth += 1;
@@ -105,6 +113,13 @@ mod tests {
     fn guard_lets_control_characters_through_as_text() {
         // Clients write them raw when they delete keys that have some, and must be able to.
         guard(b"\xef\xbb\xbf<Delete><Object><Key>\x01</Key></Object></Delete>\n", 8).expect("a key");
+    }
+
+    #[test]
+    fn guard_counts_elements() {
+        let parts = |count| format!("<C>{}</C>", "<Part/>".repeat(count));
+        guard(parts(ELEMENTS_MAX - 1).as_bytes(), 8).expect("as many as may be");
+        assert_eq!(guard(parts(ELEMENTS_MAX).as_bytes(), 8).expect_err("more").code(), "MalformedXML");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod gateway {
     pub(crate) mod listings;
     pub(crate) mod locks;
     pub(crate) mod objects;
+    pub(crate) mod policies;
     pub(crate) mod wire;
     pub(crate) mod world;
 }

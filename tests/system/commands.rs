@@ -39,6 +39,11 @@ fn a_user_goes_through_life() {
     let names: Vec<&str> =
         seen.as_array().unwrap().iter().filter_map(|bucket| bucket["name"].as_str()).collect();
     assert_eq!(names, ["of-ann"]);
+    // A policy may ask where she comes from, at this door too.
+    let policy = br#"{"Statement":[{"Effect":"Allow","Principal":{"AWS":"ann"},"Action":"s3:ListBucket",
+        "Resource":"arn:aws:s3:::of-root","Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.0/8"}}}]}"#;
+    assert_eq!(server.s3("PUT", "/of-root?policy", policy).status, 204);
+    assert_eq!(json(&server, &ann, &["buckets", "show", "of-root"])["name"], "of-root");
     assert!(refusal(&server.command(&ann, &["users"])).contains("only root"));
     assert!(refusal(&server.command(&ann, &["nodes"])).contains("only root"));
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::NamespaceRow;
+use super::buckets::BucketId;
 use super::keys::{KeyReader, KeyWriter, Tag};
 use super::manifests::ManifestId;
 
@@ -90,6 +91,8 @@ pub enum DeadRow {
     /// An upload that ended: every part row still under it, and the part's blob, goes. A part can commit
     /// no more once the upload's row is gone, so what a scan finds after this row's commit is all there is.
     Upload(u128),
+    /// A bucket that was deleted: every upload still in progress in it ends.
+    Bucket(BucketId),
 }
 
 impl NamespaceRow for DeadRow {

@@ -59,15 +59,22 @@ pub(super) fn encode<R: Serialize>(row: &R, lock: &Lock) -> Bytes {
     Bytes::from(out)
 }
 
-/// Reads a row and its lock.
-pub(super) fn decode<R: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<(R, Lock), RowError> {
+/// Reads a row and its lock; answers what follows them, too.
+pub(super) fn decode<'b, R: DeserializeOwned>(
+    kind: &'static str,
+    bytes: &'b [u8],
+) -> Result<(R, Lock, &'b [u8]), RowError> {
     let bad = |reason: String| RowError { kind, reason };
     let unread = |error: postcard::Error| bad(error.to_string());
     match bytes.split_first() {
-        Some((&ROW_FORMAT, body)) => Ok((postcard::from_bytes(body).map_err(unread)?, Lock::default())),
+        Some((&ROW_FORMAT, body)) => {
+            let (row, rest) = postcard::take_from_bytes(body).map_err(unread)?;
+            Ok((row, Lock::default(), rest))
+        }
         Some((&LOCKED_FORMAT, body)) => {
             let (row, rest) = postcard::take_from_bytes(body).map_err(unread)?;
-            Ok((row, postcard::from_bytes(rest).map_err(unread)?))
+            let (lock, rest) = postcard::take_from_bytes(rest).map_err(unread)?;
+            Ok((row, lock, rest))
         }
         Some((format, _)) => Err(bad(format!("format {format} is unknown"))),
         None => Err(bad("it is empty".into())),
@@ -107,8 +114,9 @@ mod tests {
             let row = VersionRow { id: VersionId::Id(id), modified, owner: owner.clone(), object, lock };
             prop_assert_eq!(VersionRow::decode(&row.encode()).unwrap(), row);
             let (attributes, tags) = (Attributes::default(), Tags::default());
+            let (acl, checksum, initiator) = (None, None, None);
             let upload =
-                UploadRow { owner, initiated: modified, attributes, tags, acl: None, checksum: None, lock };
+                UploadRow { owner, initiated: modified, attributes, tags, acl, checksum, lock, initiator };
             prop_assert_eq!(UploadRow::decode(&upload.encode()).unwrap(), upload);
         }
 

@@ -18,7 +18,7 @@ use super::{NamespaceRow, RowError};
 /// One upload in progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadRow {
-    /// Who started it.
+    /// Whose the object will be.
     pub owner: String,
     /// When.
     pub initiated: UnixMillis,
@@ -33,18 +33,34 @@ pub struct UploadRow {
     /// Lock of the object to be, as asked; stored behind the row, see [`locks`].
     #[serde(skip)]
     pub lock: Lock,
+    /// Who started it, where that is not the owner. Stored behind the rest, so that rows without it are what
+    /// they always were.
+    #[serde(skip)]
+    pub initiator: Option<String>,
+}
+
+impl UploadRow {
+    /// Who started it.
+    pub fn initiator(&self) -> &str {
+        self.initiator.as_deref().unwrap_or(&self.owner)
+    }
 }
 
 impl NamespaceRow for UploadRow {
     const KIND: &'static str = "upload";
 
     fn encode(&self) -> Bytes {
-        locks::encode(self, &self.lock)
+        let row = locks::encode(self, &self.lock);
+        let Some(initiator) = &self.initiator else { return row };
+        let out = postcard::to_extend(initiator, row.to_vec());
+        Bytes::from(out.expect("encoding plain data into memory cannot fail"))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
-        let (row, lock) = locks::decode::<Self>(Self::KIND, bytes)?;
-        Ok(Self { lock, ..row })
+        let (row, lock, rest) = locks::decode::<Self>(Self::KIND, bytes)?;
+        let initiator = (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose();
+        let initiator = initiator.map_err(|e| RowError { kind: Self::KIND, reason: e.to_string() })?;
+        Ok(Self { lock, initiator, ..row })
     }
 }
 
@@ -152,4 +168,35 @@ pub fn completed_key(upload: u128) -> Bytes {
 /// Where all completed uploads start.
 pub fn completed_prefix() -> Bytes {
     KeyWriter::new(Tag::CompletedUpload).finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn uploads_read_back_with_and_without_initiator(
+            owner in "\\PC{0,12}",
+            initiated: i64,
+            legal_hold: Option<bool>,
+            initiator in proptest::option::of("\\PC{0,12}"),
+        ) {
+            let row = UploadRow {
+                owner,
+                initiated: UnixMillis(initiated),
+                attributes: Attributes::default(),
+                tags: Tags::default(),
+                acl: None,
+                checksum: None,
+                lock: Lock { retention: None, legal_hold },
+                initiator,
+            };
+            let bytes = row.encode();
+            prop_assert_eq!(&UploadRow::decode(&bytes).unwrap(), &row);
+            let old = UploadRow { initiator: None, ..row };
+            prop_assert_eq!(&bytes[..old.encode().len()], &old.encode()[..]);
+        }
+    }
 }

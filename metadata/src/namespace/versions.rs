@@ -62,7 +62,7 @@ impl NamespaceRow for VersionRow {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
-        let (row, lock) = locks::decode::<Self>(Self::KIND, bytes)?;
+        let (row, lock, _) = locks::decode::<Self>(Self::KIND, bytes)?;
         Ok(Self { lock, ..row })
     }
 }

@@ -341,6 +341,7 @@ impl Store {
         let text =
             serde_json::to_vec(&ownership).map_err(|e| Error::internal("writing a bucket's document", e))?;
         self.change(cx, name, Action::PutBucketOwnershipControls, |bucket| {
+            // Switched off, its grants would count again whenever ACLs are switched on.
             if !ownership.acls_count() && bucket.acl.as_ref().is_some_and(|acl| !acl.is_private()) {
                 return Err(Error::AclAgainstOwnership);
             }

@@ -6,11 +6,11 @@
 
 use ashlar_metadata::namespace::blobs::DeadRow;
 use ashlar_metadata::namespace::buckets::{self, BucketId, BucketRow, BucketState, Document, Versioning};
-use ashlar_metadata::namespace::{heads, uploads};
+use ashlar_metadata::namespace::heads;
 use ashlar_metadata::{Direction, KeyRange, Position};
 
 use crate::Store;
-use crate::access::{Acl, Action, BucketAccess, Principal, PublicAccessBlock, RequestContext};
+use crate::access::{Acl, AclError, Action, BucketAccess, Principal, PublicAccessBlock, RequestContext};
 use crate::error::Error;
 use crate::object_lock::ObjectLockRules;
 use crate::requests::{BucketFacts, CreateBucket};
@@ -40,7 +40,10 @@ impl Store {
             ownership,
             public_access_block: PublicAccessBlock::default(),
         };
-        let acl = Acl::of_new_bucket(request.acl.as_ref(), &to_be)?;
+        let acl = Acl::of_new_bucket(request.acl.as_ref(), &to_be).map_err(|error| match error {
+            AclError::NotSupported => Error::AclAgainstOwnership,
+            error => error.into(),
+        })?;
         let key = buckets::key(&request.bucket);
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
@@ -97,7 +100,7 @@ impl Store {
         Err(Error::ConditionalConflict)
     }
 
-    /// Deletes an empty bucket; uploads in progress are aborted with it.
+    /// Deletes an empty bucket. Uploads in progress end with it: nobody finds them any more, and GC takes them.
     pub async fn delete_bucket(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
@@ -112,13 +115,13 @@ impl Store {
                 self.set_state(&bucket, version, BucketState::Live).await?;
                 return Err(Error::BucketNotEmpty);
             }
-            self.abort_uploads(&bucket).await?;
             let mut transaction = Transaction::default();
             transaction.check_at(buckets::key(name), version);
             transaction.delete(buckets::key(name));
             for document in Document::ALL {
                 transaction.delete(buckets::document_key(bucket.id(), document));
             }
+            transaction.bury(DeadRow::Bucket(bucket.id()));
             if transaction.commit(&self.inner.kv).await?.is_some() {
                 return Ok(());
             }
@@ -147,34 +150,21 @@ impl Store {
         Ok(page.rows.is_empty())
     }
 
-    async fn abort_uploads(&self, bucket: &Bucket) -> Result<(), Error> {
-        loop {
-            let snapshot = self.snapshot().await?;
-            let page = snapshot
-                .scan(KeyRange::prefix(uploads::prefix(bucket.id(), "")), Direction::Forward, STEP_ROWS)
-                .await
-                .map_err(|e| Error::internal("looking for uploads", e))?;
-            if page.rows.is_empty() {
-                return Ok(());
-            }
-            let mut transaction = Transaction::default();
-            for (key, row) in &page.rows {
-                let (_, _, upload) = uploads::parse_key(key)
-                    .ok_or_else(|| Error::internal("looking for uploads", "a key does not read"))?;
-                transaction.check_at(key.clone(), row.version);
-                transaction.delete(key.clone());
-                transaction.bury(DeadRow::Upload(upload));
-            }
-            // Lost to an Abort or Complete of one of them: the next look sees what is left.
-            transaction.commit(&self.inner.kv).await?;
-        }
-    }
-
     /// Facts about a bucket, for who may list it.
     pub async fn head_bucket(&self, cx: &RequestContext, name: &BucketName) -> Result<BucketFacts, Error> {
+        self.bucket_facts(cx, name, Action::ListBucket).await
+    }
+
+    /// Facts about a bucket, for who may do `action` to it.
+    pub async fn bucket_facts(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+    ) -> Result<BucketFacts, Error> {
         let snapshot = self.snapshot().await?;
         let bucket = self.bucket(&*snapshot, name).await?;
-        self.authorize_bucket(cx, Action::ListBucket, &bucket)?;
+        self.authorize_bucket(cx, action, &bucket)?;
         Ok(facts(name.clone(), bucket.row.clone()))
     }
 

@@ -12,11 +12,12 @@ use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::blobs::{
     self, BlobId, BlobRow, CHUNKS_PER_PAGE, ChunkPage, ChunkRef, DeadRow,
 };
+use ashlar_metadata::namespace::buckets::BucketId;
 use ashlar_metadata::namespace::manifests::{
     self, ManifestId, ManifestRow, ManifestState, PARTS_PER_PAGE, PartsPage,
 };
 use ashlar_metadata::namespace::uploads::{self, PartRow};
-use ashlar_metadata::{Commit, CommitError, Direction, KeyRange, Snapshot, Write};
+use ashlar_metadata::{Check, Commit, CommitError, Direction, KeyRange, Snapshot, Write};
 use ashlar_storage_node::{DELETE_IDS_MAX, DeleteError, FencingToken};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -125,6 +126,7 @@ impl Inner {
         match dead {
             DeadRow::Blob(blob) => self.collect_blob(snapshot, blob, batch).await.map(|()| Some(1)),
             DeadRow::Manifest(manifest) => self.collect_manifest(snapshot, manifest, batch).await,
+            DeadRow::Bucket(bucket) => self.end_uploads(bucket).await.map(|()| Some(0)),
             DeadRow::Upload(upload) => {
                 let mut parts = Vec::new();
                 for_each(snapshot, KeyRange::prefix(uploads::parts_prefix(upload)), |key, value| {
@@ -139,6 +141,36 @@ impl Inner {
                     batch.rows.push(key);
                 }
                 Ok(Some(blobs))
+            }
+        }
+    }
+
+    /// Ends every upload of a deleted bucket. No new one can begin: that commit checks the bucket's row.
+    async fn end_uploads(&self, bucket: BucketId) -> Result<(), Error> {
+        loop {
+            let snapshot = self.kv.snapshot().await.map_err(|e| Error::internal(READING, e))?;
+            let range = KeyRange::prefix(uploads::prefix(bucket, ""));
+            let page = snapshot.scan(range, Direction::Forward, DEAD_ROWS).await;
+            let page = page.map_err(|e| Error::internal(READING, e))?;
+            if page.rows.is_empty() {
+                return Ok(());
+            }
+            let mut commit = Commit { checks: vec![self.session.check()], ..Commit::default() };
+            for ((key, row), index) in page.rows.into_iter().zip(0..) {
+                let (_, _, upload) = uploads::parse_key(&key)
+                    .ok_or_else(|| Error::internal(READING, "an upload's key does not read"))?;
+                commit.checks.push(Check::At(key.clone(), row.version));
+                commit.writes.push(Write::Delete { key });
+                commit.writes.push(Write::PutAtPosition {
+                    key_prefix: blobs::dead_prefix(),
+                    key_suffix: blobs::dead_suffix(index),
+                    value: DeadRow::Upload(upload).encode(),
+                });
+            }
+            match self.kv.commit(commit).await {
+                // Lost to a client's own abort, or not known: the next look sees what is left.
+                Ok(_) | Err(CommitError::Conflict { check: 1.., .. } | CommitError::Unknown { .. }) => {}
+                Err(error) => return Err(Error::internal("ending the uploads of a deleted bucket", error)),
             }
         }
     }
@@ -235,7 +267,10 @@ impl Inner {
     /// Deletes what was gathered: shards first, then rows.
     pub(super) async fn delete(&self, batch: &mut Batch) -> Result<(), Error> {
         let Batch { shards, rows, .. } = std::mem::take(batch);
-        self.delete_shards(shards, self.sink.token).await?;
+        if !shards.is_empty() {
+            self.confirm_session().await?;
+            self.delete_shards(shards, self.sink.token).await?;
+        }
         if rows.is_empty() {
             return Ok(());
         }
@@ -246,6 +281,14 @@ impl Inner {
             Ok(_) | Err(CommitError::Unknown { .. }) => Ok(()),
             Err(error) => Err(Error::internal("removing rows of the dead", error)),
         }
+    }
+
+    /// Fails unless metadata takes this session's commits still. A store that stopped may hold commits that no
+    /// snapshot shows and the next start will; a session that was fenced no longer knows what is in use.
+    async fn confirm_session(&self) -> Result<(), Error> {
+        let commit = Commit { checks: vec![self.session.check()], ..Commit::default() };
+        let confirmed = self.kv.commit(commit).await.map(|_| ());
+        confirmed.map_err(|e| Error::internal("confirming the session before shards are deleted", e))
     }
 
     /// Deletes shards on their nodes, in parallel. A node that does not answer is left to the sweep; one that

@@ -1,8 +1,8 @@
 //! This process life: its session id, the blobs it has in flight, and what it publishes of them.
 //!
 //! Invariant: a blob's counter is in the open set from before its first shard until its guard is dropped,
-//! which the writer does after the blob's commit is decided. So a blob below [`Session::in_flight_oldest`]
-//! either has its row already or never will.
+//! which the writer does after the blob's commit is decided; where that never becomes known the counter stays
+//! for good. So a blob below [`Session::in_flight_oldest`] either has its row already or never will.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,6 +41,8 @@ struct InFlight {
 pub(crate) struct InFlightGuard {
     session: Arc<Session>,
     counter: u64,
+    /// A commit that names the blob was sent, and what became of it is not known.
+    undecided: AtomicBool,
 }
 
 impl InFlightGuard {
@@ -48,10 +50,21 @@ impl InFlightGuard {
     pub(crate) fn blob(&self) -> BlobId {
         BlobId { session: self.session.id, counter: self.counter }
     }
+
+    /// Say `true` before a commit that names the blob is sent and `false` when its outcome is known. A guard
+    /// dropped in between keeps its blob for the life of the process: the journal may hold the commit, and the
+    /// next start would then find the blob's row.
+    pub(crate) fn set_undecided(&self, undecided: bool) {
+        self.undecided.store(undecided, Ordering::Relaxed);
+    }
 }
 
 impl Drop for InFlightGuard {
     fn drop(&mut self) {
+        if *self.undecided.get_mut() {
+            tracing::warn!(blob = %self.blob(), "the outcome of a blob's commit is not known; its shards are kept");
+            return;
+        }
         self.session.in_flight.lock().open.remove(&self.counter);
     }
 }
@@ -109,7 +122,7 @@ impl Session {
         let counter = in_flight.next;
         in_flight.next += 1;
         in_flight.open.insert(counter);
-        InFlightGuard { session: Arc::clone(self), counter }
+        InFlightGuard { session: Arc::clone(self), counter, undecided: AtomicBool::new(false) }
     }
 
     /// Counter below which no blob of this session is in flight any more.

@@ -47,9 +47,8 @@ pub(crate) struct StoredBlob {
     pub(crate) checksum: Option<Vec<u8>>,
     /// Belongs into the commit that makes the blob reachable.
     pub(crate) session_check: Check,
-    /// Keeps the shards from being collected: drop it when that commit has been decided.
-    #[allow(dead_code, reason = "held for what its drop does")]
-    pub(crate) in_flight: InFlightGuard,
+    /// Keeps the shards from being collected until that commit has been decided.
+    pub(crate) in_flight: Arc<InFlightGuard>,
 }
 
 /// A row between intake and coder.
@@ -153,7 +152,7 @@ impl Inner {
             md5: digests.md5,
             checksum: digests.checksum,
             session_check: self.session.check(),
-            in_flight,
+            in_flight: Arc::new(in_flight),
         }
     }
 

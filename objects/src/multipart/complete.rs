@@ -15,7 +15,7 @@ use crate::access::{Action, RequestContext};
 use crate::buckets::Bucket;
 use crate::checksums;
 use crate::error::Error;
-use crate::put::{Destination, blob_root, manifest, put_manifest};
+use crate::put::{Destination, Owner, blob_root, manifest, put_manifest};
 use crate::requests::{CompleteUpload, CompletedPart, UploadName, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, read};
 use crate::types::{ChecksumType, ETag, OBJECT_BYTES_MAX, PART_BYTES_MIN, PART_NUMBER_MAX, UnixMillis};
@@ -82,16 +82,34 @@ impl Store {
                 bucket: name.bucket.clone(),
                 bucket_id: bucket.id(),
                 key: name.key.clone(),
-                owner: upload.row.owner,
+                owner: Owner::Settled(upload.row.owner),
                 conditions: request.conditions.clone(),
                 lock: upload.row.lock,
             };
-            let written = self.commit_completed(transaction, &destination, &object, name, completed).await?;
-            if let Some(written) = written {
-                return Ok(written);
+            match self.commit_completed(transaction, &destination, &object, name, completed).await {
+                Ok(Some(written)) => return Ok(written),
+                Ok(None) => {}
+                Err(failed @ (Error::PreconditionFailed { .. } | Error::NoSuchKey)) => {
+                    return self.completed_meanwhile(name, request_hash).await?.ok_or(failed);
+                }
+                Err(error) => return Err(error),
             }
         }
         Err(Error::ConditionalConflict)
+    }
+
+    /// The answer where this very Complete has ended meanwhile: what it then found in the way was its own.
+    async fn completed_meanwhile(
+        &self,
+        name: &UploadName,
+        request: [u8; 32],
+    ) -> Result<Option<Written>, Error> {
+        let snapshot = self.snapshot().await?;
+        let bucket = self.bucket(&*snapshot, &name.bucket).await?;
+        match self.completed(&*snapshot, &bucket, name, request).await {
+            Err(Error::NoSuchUpload) => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// Answers a Complete whose upload is gone: as before if it was this very one.

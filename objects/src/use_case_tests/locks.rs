@@ -145,6 +145,7 @@ async fn new_versions_take_the_buckets_default_and_copies_nothing_of_their_sourc
         bucket: bench.bucket.clone(),
         key: ObjectKey::new("copy").unwrap(),
         attributes: None,
+        storage_class: None,
         tags: None,
         acl: None,
         checksum: None,

@@ -56,6 +56,22 @@ pub struct FormReader {
     buffer: BytesMut,
     bytes_max: usize,
     form: Form,
+    stage: Stage,
+    /// What is looked for next does not begin before here.
+    scanned: usize,
+}
+
+/// What is looked for in the part at the start of the buffer; places are offsets into the buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The boundary before it.
+    Boundary,
+    /// The end of the boundary's line, which goes on at `after`.
+    Line { after: usize },
+    /// The blank line that ends its head.
+    Head { start: usize },
+    /// The boundary behind its value.
+    Value { name: String, start: usize },
 }
 
 impl FormReader {
@@ -64,7 +80,14 @@ impl FormReader {
         let mut buffer = BytesMut::new();
         // The first boundary has no line before it; with one all are alike.
         buffer.extend_from_slice(b"\r\n");
-        Self { delimiter: format!("\r\n--{boundary}").into_bytes(), buffer, bytes_max, form: Form::default() }
+        Self {
+            delimiter: format!("\r\n--{boundary}").into_bytes(),
+            buffer,
+            bytes_max,
+            form: Form::default(),
+            stage: Stage::Boundary,
+            scanned: 0,
+        }
     }
 
     /// Takes a piece of the body; the form once the file begins.
@@ -107,46 +130,80 @@ impl FormReader {
         FileDecoder { delimiter: self.delimiter, buffer: self.buffer, ended: false }
     }
 
-    /// Reads one whole part at the start of the buffer, or nothing.
+    /// Goes on with the part at the start of the buffer. What was looked at once is not looked at again,
+    /// however small the pieces in which it comes.
     fn part(&mut self) -> Result<Step, Failure> {
-        let Some(at) = memmem::find(&self.buffer, &self.delimiter) else { return Ok(Step::More) };
-        let after = at + self.delimiter.len();
-        let Some(line) = self.buffer.get(after..after + 2) else { return Ok(Step::More) };
-        if line == b"--" {
-            return Err(Failure::argument("file", "POST requires exactly one file upload per request."));
+        loop {
+            match &self.stage {
+                Stage::Boundary => {
+                    let Some(at) = find(&self.buffer, &self.delimiter, &mut self.scanned) else {
+                        return Ok(Step::More);
+                    };
+                    self.stage = Stage::Line { after: at + self.delimiter.len() };
+                }
+                Stage::Line { after } => {
+                    let after = *after;
+                    self.scanned = self.scanned.max(after);
+                    let Some(line) = self.buffer.get(after..after + 2) else { return Ok(Step::More) };
+                    if line == b"--" {
+                        return Err(Failure::argument(
+                            "file",
+                            "POST requires exactly one file upload per request.",
+                        ));
+                    }
+                    let Some(end) = find(&self.buffer, b"\r\n", &mut self.scanned) else {
+                        return Ok(Step::More);
+                    };
+                    if !self.buffer[after..end].iter().all(|b| matches!(b, b' ' | b'\t')) {
+                        return Err(malformed("a boundary is followed by more than white space"));
+                    }
+                    // That line end is the first half of the blank line where a part has no head.
+                    self.stage = Stage::Head { start: end };
+                }
+                Stage::Head { start } => {
+                    let start = *start;
+                    let Some(end) = find(&self.buffer, b"\r\n\r\n", &mut self.scanned) else {
+                        return Ok(Step::More);
+                    };
+                    let (name, file_name) = disposition(&self.buffer[start..end])?;
+                    let value = end + 4;
+                    if name.eq_ignore_ascii_case("file") {
+                        self.buffer.advance(value);
+                        return Ok(Step::File(file_name));
+                    }
+                    self.scanned = value;
+                    self.stage = Stage::Value { name, start: value };
+                }
+                Stage::Value { name, start } => {
+                    let Some(end) = find(&self.buffer, &self.delimiter, &mut self.scanned) else {
+                        return Ok(Step::More);
+                    };
+                    let value = std::str::from_utf8(&self.buffer[*start..end])
+                        .map_err(|_| malformed("a field is not UTF-8"))?
+                        .to_owned();
+                    let field = Step::Field(name.clone(), value);
+                    self.buffer.advance(end);
+                    (self.stage, self.scanned) = (Stage::Boundary, 0);
+                    // Each field counts against the bound together with those before it.
+                    self.bytes_max = self.bytes_max.checked_sub(end).ok_or_else(|| {
+                        Failure::new(
+                            Code::MaxPostPreDataLengthExceeded,
+                            "Your POST request fields preceding the upload file were too large.",
+                        )
+                    })?;
+                    return Ok(field);
+                }
+            }
         }
-        let Some(line_end) = memmem::find(&self.buffer[after..], b"\r\n") else { return Ok(Step::More) };
-        if !self.buffer[after..after + line_end].iter().all(|b| matches!(b, b' ' | b'\t')) {
-            return Err(malformed("a boundary is followed by more than white space"));
-        }
-        // The line end of the boundary is the first half of the blank line where a part has no head.
-        let head_start = after + line_end;
-        let Some(head_length) = memmem::find(&self.buffer[head_start..], b"\r\n\r\n") else {
-            return Ok(Step::More);
-        };
-        let head = &self.buffer[head_start..head_start + head_length];
-        let (name, file_name) = disposition(head)?;
-        let value_start = head_start + head_length + 4;
-        if name.eq_ignore_ascii_case("file") {
-            self.buffer.advance(value_start);
-            return Ok(Step::File(file_name));
-        }
-        let Some(length) = memmem::find(&self.buffer[value_start..], &self.delimiter) else {
-            return Ok(Step::More);
-        };
-        let value = std::str::from_utf8(&self.buffer[value_start..value_start + length])
-            .map_err(|_| malformed("a field is not UTF-8"))?
-            .to_owned();
-        self.buffer.advance(value_start + length);
-        // Each field counts against the bound together with those before it.
-        self.bytes_max = self.bytes_max.checked_sub(value_start + length).ok_or_else(|| {
-            Failure::new(
-                Code::MaxPostPreDataLengthExceeded,
-                "Your POST request fields preceding the upload file were too large.",
-            )
-        })?;
-        Ok(Step::Field(name, value))
     }
+}
+
+/// Where `wanted` begins in `buffer`, not before `scanned`; `scanned` moves over what it is not in.
+fn find(buffer: &[u8], wanted: &[u8], scanned: &mut usize) -> Option<usize> {
+    let found = buffer.get(*scanned..).and_then(|rest| memmem::find(rest, wanted)).map(|at| *scanned + at);
+    // The end of the buffer may be the beginning of it.
+    *scanned = found.unwrap_or_else(|| (*scanned).max((buffer.len() + 1).saturating_sub(wanted.len())));
+    found
 }
 
 enum Step {

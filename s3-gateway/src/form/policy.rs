@@ -1,8 +1,9 @@
 //! The policy of a form upload: what its signer allows its sender.
 //!
-//! Invariant: every field that is sent must be allowed by a condition, except those that S3 exempts; a
-//! condition about a field that was not sent does not hold. Source: "POST Policy" of the S3 API reference.
+//! Invariant: bucket and key are named by conditions; every field that is sent must be allowed by one, except
+//! those that S3 exempts; a condition about a field that was not sent does not hold. Source: "POST Policy" of the S3 API reference.
 
+use ashlar_objects::types::PUT_BYTES_MAX;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -74,11 +75,19 @@ impl Policy {
         Ok(Self { expires, conditions: read })
     }
 
-    /// The file lengths allowed.
-    pub(crate) fn length_range(&self) -> Option<(u64, u64)> {
-        self.conditions.iter().find_map(|condition| match condition {
-            Condition::Length { least, most } => Some((*least, *most)),
-            _ => None,
+    /// The least and most bytes of a file that every condition allows.
+    pub(crate) fn length_range(&self) -> (u64, u64) {
+        self.conditions.iter().fold((0, PUT_BYTES_MAX), |(low, high), condition| match condition {
+            Condition::Length { least, most } => (low.max(*least), high.min(*most)),
+            _ => (low, high),
+        })
+    }
+
+    /// Whether a condition speaks of a field.
+    fn names(&self, field: &str) -> bool {
+        self.conditions.iter().any(|condition| match condition {
+            Condition::Equals { field: own, .. } | Condition::StartsWith { field: own, .. } => own == field,
+            Condition::Length { .. } => false,
         })
     }
 
@@ -110,16 +119,14 @@ impl Policy {
                 )));
             }
         }
+        // Without them the signer would have allowed uploads anywhere.
+        if let Some(missing) = ["bucket", "key"].into_iter().find(|field| !self.names(field)) {
+            return Err(denied(&format!("Policy missing condition: it does not say which {missing}")));
+        }
         for (field, _) in form.fields() {
             let exempt = matches!(field.as_str(), "x-amz-signature" | "policy" | "file" | "submit")
                 || field.starts_with("x-ignore-");
-            let named = self.conditions.iter().any(|condition| match condition {
-                Condition::Equals { field: own, .. } | Condition::StartsWith { field: own, .. } => {
-                    own == field
-                }
-                Condition::Length { .. } => false,
-            });
-            if !exempt && !named {
+            if !exempt && !self.names(field) {
                 return Err(denied(&format!("Extra input fields: {field}")));
             }
         }
@@ -172,7 +179,7 @@ mod tests {
     #[test]
     fn conditions_hold_or_not() {
         let read = policy(r#"[{"bucket": "b"}, ["starts-with", "$key", "user/"], ["eq", "$ACL", "private"], ["content-length-range", 1, "10"]]"#).expect("policy");
-        assert_eq!(read.length_range(), Some((1, 10)));
+        assert_eq!(read.length_range(), (1, 10));
         let good = [("key", "user/x"), ("acl", "private"), ("policy", "p"), ("x-ignore-me", "1")];
         read.check(&Form::of(&good), "b", NOW).expect("allowed");
         for (fields, bucket) in [
@@ -189,6 +196,23 @@ mod tests {
         }
         let late = read.check(&Form::of(&good), "b", 2_000_000_000).expect_err("expired");
         assert_eq!(late.code(), "AccessDenied");
+    }
+
+    #[test]
+    fn bucket_and_key_must_be_named_and_ranges_all_hold() {
+        let form = Form::of(&[("key", "x")]);
+        for conditions in [r#"[{"bucket": "b"}]"#, r#"[["starts-with", "$key", ""]]"#] {
+            let read = policy(conditions).expect("policy");
+            assert_eq!(
+                read.check(&form, "b", NOW).expect_err("refused").code(),
+                "AccessDenied",
+                "{conditions}"
+            );
+        }
+        let ranges = r#"[{"bucket": "b"}, {"key": "x"}, ["content-length-range", 1, 10], ["content-length-range", 5, 20]]"#;
+        let read = policy(ranges).expect("policy");
+        read.check(&form, "b", NOW).expect("allowed");
+        assert_eq!(read.length_range(), (5, 10));
     }
 
     #[test]

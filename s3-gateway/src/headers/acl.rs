@@ -28,11 +28,9 @@ pub(crate) fn of_headers(headers: &HeaderMap) -> Result<Option<AclRequest>, Fail
     let word = text(headers, "x-amz-acl")?.map(canned).transpose()?;
     let mut grants = Vec::new();
     for (header, permission) in GRANT_HEADERS {
-        for value in headers.get_all(header) {
-            let value = value.to_str().map_err(|_| Failure::argument(header, "The grant is not text."))?;
-            for grantee in value.split(',').map(str::trim).filter(|grantee| !grantee.is_empty()) {
-                grants.push(Grant { grantee: grantee_of_header(header, grantee)?, permission });
-            }
+        let value = text(headers, header)?.unwrap_or("");
+        for grantee in value.split(',').map(str::trim_ascii).filter(|grantee| !grantee.is_empty()) {
+            grants.push(Grant { grantee: grantee_of_header(header, grantee)?, permission });
         }
     }
     match (word, grants.is_empty()) {

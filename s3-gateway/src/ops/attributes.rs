@@ -1,15 +1,15 @@
 //! GetObjectAttributes, without s3s: S3 shows its entity tag without the quotes that s3s writes.
 
-use ashlar_objects::requests::{ObjectHead, ObjectName, ReadObject, Selection};
-use ashlar_objects::types::{Checksum, Conditions};
+use ashlar_objects::requests::{ObjectHead, ObjectName};
+use ashlar_objects::types::Checksum;
 use http::header::LAST_MODIFIED;
 use http::{HeaderValue, StatusCode};
 
 use crate::call::Call;
 use crate::failure::{Code, Failure};
 use crate::headers::checksums::{kind_name, name};
-use crate::headers::number;
 use crate::headers::time::http_date;
+use crate::headers::{number, text};
 use crate::ops::Operations;
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
@@ -20,13 +20,10 @@ const NAMES: [&str; 5] = ["ETag", "Checksum", "ObjectParts", "StorageClass", "Ob
 /// Most parts of one answer.
 const PARTS_MAX: usize = 1000;
 
-/// The attributes asked for: one list, be it one line or several.
+/// The attributes asked for.
 fn asked(call: &Call) -> Result<Vec<&str>, Failure> {
-    let mut names = Vec::new();
-    for line in call.headers.get_all("x-amz-object-attributes") {
-        let line = line.to_str().unwrap_or("");
-        names.extend(line.split(',').map(str::trim).filter(|name| !name.is_empty()));
-    }
+    let asked = text(&call.headers, "x-amz-object-attributes")?.unwrap_or("");
+    let names: Vec<&str> = asked.split(',').map(str::trim_ascii).filter(|name| !name.is_empty()).collect();
     if names.is_empty() {
         return Err(Failure::new(
             Code::InvalidRequest,
@@ -49,8 +46,7 @@ pub(crate) async fn get(ops: &Operations, call: &Call) -> Result<Reply, Failure>
     let after = number::<u32>(&call.headers, "x-amz-part-number-marker")?.unwrap_or(0);
     let (bucket, key) = call.object()?;
     let object = ObjectName { bucket: bucket.clone(), key: key.clone(), version: call.version()? };
-    let read = ReadObject { name: object, selection: Selection::Whole, conditions: Conditions::default() };
-    let head = ops.store.head_object(&call.cx, read).await?.head;
+    let head = ops.store.object_attributes(&call.cx, object).await?;
     let mut out = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <GetObjectAttributesResponse xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">",

@@ -1,6 +1,6 @@
 //! Buckets themselves: create, delete, head, list, location.
 
-use ashlar_objects::access::ObjectOwnership;
+use ashlar_objects::access::{Action, ObjectOwnership};
 use ashlar_objects::error::Error;
 use ashlar_objects::requests::CreateBucket;
 use s3s::dto::*;
@@ -79,7 +79,8 @@ pub(super) async fn location(
     cx: &Passage,
     request: S3Request<GetBucketLocationInput>,
 ) -> Answer<GetBucketLocationOutput> {
-    let facts = ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    let facts = ops.store.bucket_facts(cx, &bucket, Action::GetBucketLocation).await?;
     // The first region has no constraint, then as now.
     let location =
         facts.location.filter(|location| location != "us-east-1").map(BucketLocationConstraint::from);

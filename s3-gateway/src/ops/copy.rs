@@ -8,17 +8,13 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::Failure;
 use crate::headers::checksums::{self, set_checksum};
-use crate::headers::{acl, attributes, conditions, lifecycle, lock, range, tags, text};
+use crate::headers::{acl, attributes, conditions, copy_source, lifecycle, lock, range, tags, text};
 use crate::ops::objects_write::{part_number, put_roots};
 use crate::ops::{Answer, Operations, etag, object as named, timestamp, version_text, written_version};
 
-fn source(source: &CopySource) -> Result<ObjectName, Failure> {
-    match source {
-        CopySource::Bucket { bucket, key, version_id } => named(bucket, key, version_id.as_deref()),
-        CopySource::AccessPoint { .. } | CopySource::Outpost { .. } => {
-            Err(Failure::not_implemented("A copy source that is an access point or outpost"))
-        }
-    }
+fn source(headers: &http::HeaderMap) -> Result<ObjectName, Failure> {
+    copy_source::read(headers)?
+        .ok_or_else(|| Failure::argument("x-amz-copy-source", "A copy names its source."))
 }
 
 /// `COPY` (what absent means) or `REPLACE`.
@@ -39,9 +35,8 @@ pub(super) async fn object(
     let target = named(&input.bucket, &input.key, None)?;
     let attributes =
         replaces(headers, "x-amz-metadata-directive")?.then(|| attributes::read(headers)).transpose()?;
-    if attributes.is_none()
-        && let Some(class) = text(headers, "x-amz-storage-class")?
-    {
+    let storage_class = text(headers, "x-amz-storage-class")?.map(str::to_owned);
+    if let Some(class) = &storage_class {
         attributes::check_storage_class(class)?;
     }
     let tags = if replaces(headers, "x-amz-tagging-directive")? {
@@ -54,11 +49,12 @@ pub(super) async fn object(
         .copy_object(
             cx,
             CopyObject {
-                source: source(&input.copy_source)?,
+                source: source(headers)?,
                 source_conditions: conditions::of_copy_source(headers)?,
                 bucket: target.bucket,
                 key: target.key,
                 attributes,
+                storage_class,
                 tags,
                 acl: acl::of_headers(headers)?,
                 checksum: checksums::named(headers)?,
@@ -100,7 +96,7 @@ pub(super) async fn part(
     let name = UploadName { bucket: target.bucket, key: target.key, upload };
     let number = part_number(&input.part_number.to_string())?;
     let range = text(headers, "x-amz-copy-source-range")?.map(range::parse_copy).transpose()?;
-    let from = source(&input.copy_source)?;
+    let from = source(headers)?;
     let asked = conditions::of_copy_source(headers)?;
     let copied = ops.store.upload_part_copy(cx, &name, number, from, asked, range).await;
     let (part, source_version) = copied?;

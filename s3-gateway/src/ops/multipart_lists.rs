@@ -22,8 +22,11 @@ fn page(asked: Option<i32>, argument: &'static str) -> Result<u32, Failure> {
         .map_err(|_| Failure::argument(argument, "Argument must be an integer between 0 and 2147483647"))
 }
 
-fn initiator(owner: &Owner) -> Initiator {
-    Initiator { display_name: owner.display_name.clone(), id: owner.id.clone() }
+/// Who started an upload: mostly its owner.
+async fn initiator(ops: &Operations, id: String, owner: &Owner) -> Initiator {
+    let Owner { display_name, id } =
+        if owner.id.as_ref() == Some(&id) { owner.clone() } else { ops.owner(id).await };
+    Initiator { display_name, id }
 }
 
 fn class(stored: Option<String>) -> Option<StorageClass> {
@@ -63,7 +66,7 @@ pub(super) async fn parts(
             .checksum
             .map(|(algorithm, _)| ChecksumAlgorithm::from_static(name(algorithm))),
         checksum_type: found.checksum.map(|(_, kind)| ChecksumType::from_static(kind_name(kind))),
-        initiator: Some(initiator(&owner)),
+        initiator: Some(initiator(ops, found.initiator, &owner).await),
         is_truncated: Some(next.is_some()),
         key: Some(input.key),
         max_parts: Some(number(max)),
@@ -118,7 +121,7 @@ pub(super) async fn uploads(
                 .map(|(algorithm, _)| ChecksumAlgorithm::from_static(name(algorithm))),
             checksum_type: upload.checksum.map(|(_, kind)| ChecksumType::from_static(kind_name(kind))),
             initiated: Some(timestamp(upload.initiated)),
-            initiator: Some(initiator(&owner)),
+            initiator: Some(initiator(ops, upload.initiator, &owner).await),
             key: Some(text(upload.key)),
             owner: Some(owner),
             storage_class: class(upload.storage_class),

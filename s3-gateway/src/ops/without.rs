@@ -2,8 +2,9 @@
 //! is not there succeeds, as it does at S3. Setting one is 501, except setting it to
 //! what it is.
 //!
-//! Invariant: the bucket exists and the caller may see it before anything is said.
+//! Invariant: the bucket exists and the caller may do the very action before anything is said.
 
+use ashlar_objects::access::Action;
 use s3s::dto::*;
 use s3s::{S3Request, S3Response};
 
@@ -12,48 +13,48 @@ use crate::failure::{Code, Failure};
 use crate::ops::{Answer, Operations, bucket};
 
 macro_rules! absent {
-    ($($name:ident($input:ident) -> $output:ident, $code:ident, $message:literal;)*) => {
+    ($($name:ident($input:ident) -> $output:ident by $action:ident, $code:ident, $message:literal;)*) => {
         $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            ops.store.bucket_facts(cx, &bucket(&request.input.bucket)?, Action::$action).await?;
             Err(Failure::new(Code::$code, $message))
         })*
     };
 }
 
 absent! {
-    encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
-    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
-    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
+    encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput by GetEncryptionConfiguration, ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found";
+    replication(GetBucketReplicationInput) -> GetBucketReplicationOutput by GetReplicationConfiguration, ReplicationConfigurationNotFoundError, "The replication configuration was not found";
+    website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput by GetBucketWebsite, NoSuchWebsiteConfiguration, "The specified bucket does not have a website configuration";
 }
 
 macro_rules! nothing_to_delete {
-    ($($name:ident($input:ident) -> $output:ident;)*) => {
+    ($($name:ident($input:ident) -> $output:ident by $action:ident;)*) => {
         $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            ops.store.bucket_facts(cx, &bucket(&request.input.bucket)?, Action::$action).await?;
             Ok(S3Response::new($output::default()))
         })*
     };
 }
 
 nothing_to_delete! {
-    delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput;
-    delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput;
-    delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput;
+    delete_encryption(DeleteBucketEncryptionInput) -> DeleteBucketEncryptionOutput by PutEncryptionConfiguration;
+    delete_replication(DeleteBucketReplicationInput) -> DeleteBucketReplicationOutput by PutReplicationConfiguration;
+    delete_website(DeleteBucketWebsiteInput) -> DeleteBucketWebsiteOutput by DeleteBucketWebsite;
 }
 
 macro_rules! empty {
-    ($($name:ident($input:ident) -> $output:ident;)*) => {
+    ($($name:ident($input:ident) -> $output:ident by $action:ident;)*) => {
         $(pub(super) async fn $name(ops: &Operations, cx: &Passage, request: S3Request<$input>) -> Answer<$output> {
-            ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+            ops.store.bucket_facts(cx, &bucket(&request.input.bucket)?, Action::$action).await?;
             Ok(S3Response::new($output::default()))
         })*
     };
 }
 
 empty! {
-    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput;
-    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput;
-    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput;
+    accelerate(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput by GetAccelerateConfiguration;
+    logging(GetBucketLoggingInput) -> GetBucketLoggingOutput by GetBucketLogging;
+    notification(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput by GetBucketNotification;
 }
 
 pub(super) async fn request_payment(
@@ -61,7 +62,8 @@ pub(super) async fn request_payment(
     cx: &Passage,
     request: S3Request<GetBucketRequestPaymentInput>,
 ) -> Answer<GetBucketRequestPaymentOutput> {
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::GetBucketRequestPayment).await?;
     let payer = Some(Payer::from_static(Payer::BUCKET_OWNER));
     Ok(S3Response::new(GetBucketRequestPaymentOutput { payer }))
 }
@@ -75,7 +77,8 @@ pub(super) async fn put_logging(
     if request.input.bucket_logging_status.logging_enabled.is_some() {
         return Err(Failure::not_implemented("Access logging"));
     }
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketLogging).await?;
     Ok(S3Response::new(PutBucketLoggingOutput::default()))
 }
 
@@ -88,7 +91,8 @@ pub(super) async fn put_notification(
     if request.input.notification_configuration != NotificationConfiguration::default() {
         return Err(Failure::not_implemented("Event notification"));
     }
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketNotification).await?;
     Ok(S3Response::new(PutBucketNotificationConfigurationOutput::default()))
 }
 
@@ -101,6 +105,7 @@ pub(super) async fn put_request_payment(
     if request.input.request_payment_configuration.payer.as_str() != Payer::BUCKET_OWNER {
         return Err(Failure::not_implemented("Requester pays"));
     }
-    ops.store.head_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    let bucket = bucket(&request.input.bucket)?;
+    ops.store.bucket_facts(cx, &bucket, Action::PutBucketRequestPayment).await?;
     Ok(S3Response::new(PutBucketRequestPaymentOutput::default()))
 }

@@ -3,7 +3,7 @@
 use crate::gateway::wire::Answer;
 use crate::gateway::world::{Request, Who, World, sign_policy};
 
-fn form(fields: &[(String, String)], file: &[u8]) -> Vec<u8> {
+pub(crate) fn form(fields: &[(String, String)], file: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, value) in fields {
         body.extend_from_slice(
@@ -18,7 +18,7 @@ fn form(fields: &[(String, String)], file: &[u8]) -> Vec<u8> {
     body
 }
 
-async fn post(world: &World, bucket: &str, fields: &[(String, String)], file: &[u8]) -> Answer {
+pub(crate) async fn post(world: &World, bucket: &str, fields: &[(String, String)], file: &[u8]) -> Answer {
     let request = Request::new("POST", &format!("/{bucket}"))
         .header("content-type", "multipart/form-data; boundary=XX")
         .body(&form(fields, file));

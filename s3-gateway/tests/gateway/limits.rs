@@ -61,6 +61,44 @@ async fn requests_beyond_the_limit_are_told_to_slow_down() {
 }
 
 #[tokio::test]
+async fn strangers_documents_and_forms_have_little_room() {
+    let limits = Limits {
+        stranger_document_bytes_max: 4096,
+        stranger_documents_bytes_max: 16 << 10,
+        document_wait: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let world = World::with(limits).await;
+    let bucket = world.bucket().await;
+    let path = format!("/{bucket}?delete");
+    let document = |length: usize| Request::new("POST", &path).body(&vec![b'x'; length]);
+    world.send(Who::Nobody, document(4097)).await.fails(400, "MaxMessageLengthExceeded");
+    world.send(Who::Nobody, document(4096)).await.fails(400, "MalformedXML");
+    // A form whose fields do not end keeps the room that it took.
+    let head = "--XX\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n";
+    let form = format!(
+        "POST /{bucket} HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=XX\r\n\
+         content-length: 100000\r\n\r\n{head}{}",
+        "x".repeat(16 << 10)
+    );
+    let held = form.len() - 2048;
+    let mut stream = TcpStream::connect(world.address).await.expect("connected");
+    stream.write_all(&form.as_bytes()[..held]).await.expect("sent");
+    let refused = async || {
+        for _ in 0..100 {
+            let answer = world.send(Who::Nobody, document(4096)).await;
+            if answer.status == 503 {
+                return answer;
+            }
+        }
+        panic!("a stranger's document finds room");
+    };
+    refused().await.fails(503, "SlowDown");
+    world.send(Who::Main, document(4097)).await.fails(400, "MalformedXML");
+    drop(stream);
+}
+
+#[tokio::test]
 async fn heads_must_come_in_time() {
     let world = World::with(Limits { header_timeout: Duration::from_millis(200), ..Limits::default() }).await;
     let mut stream = TcpStream::connect(world.address).await.expect("connected");

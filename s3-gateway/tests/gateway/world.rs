@@ -273,7 +273,9 @@ pub(crate) fn presign(who: Who, method: &str, path: &str, extra: &str, expires: 
     pairs.sort();
     let query = pairs.join("&");
     let encoded = utf8_percent_encode(path, PATH);
-    let canonical = format!("{method}\n{encoded}\n{query}\nhost:localhost\n\nhost\n{UNSIGNED}");
+    let pinned = extra.split('&').find_map(|pair| pair.strip_prefix("X-Amz-Content-Sha256="));
+    let payload = pinned.unwrap_or(UNSIGNED);
+    let canonical = format!("{method}\n{encoded}\n{query}\nhost:localhost\n\nhost\n{payload}");
     let to_sign =
         format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hex::encode(Sha256::digest(canonical.as_bytes())));
     let signature = hex::encode(hmac(&signing_key(secret, &moment[..8]), to_sign.as_bytes()));

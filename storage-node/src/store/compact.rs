@@ -204,7 +204,9 @@ impl StoreInner {
             let state = self.state.read();
             match state.logs.get(&job.slot) {
                 Some(log) if log.live_bytes == 0 => Vec::new(),
-                _ => state.index.after(None).filter(|(_, place)| place.file == FileId::Log(job.slot)).collect(),
+                _ => {
+                    state.index.after(None).filter(|(_, place)| place.file == FileId::Log(job.slot)).collect()
+                }
             }
         };
         for (id, place) in lost {

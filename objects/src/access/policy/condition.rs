@@ -5,7 +5,7 @@
 
 use super::PolicyError;
 use super::json::Json;
-use super::key::{Facts, Key, Values};
+use super::key::{ANONYMOUS_ID, Facts, Key, Values};
 use super::pattern::{Pattern, Reading};
 use super::value::{Network, parse_bool, parse_moment, parse_number};
 
@@ -149,7 +149,12 @@ impl Condition {
             (
                 Key::UserId | Key::UserName,
                 Test::Equals(values) | Test::EqualsIgnoreCase(values) | Test::Like(values),
-            ) => values.iter().all(Pattern::is_fixed_text),
+            ) => values.iter().all(|value| {
+                // Everybody who does not sign goes by one id.
+                value
+                    .fixed_text()
+                    .is_some_and(|text| self.key != Key::UserId || !text.eq_ignore_ascii_case(ANONYMOUS_ID))
+            }),
             _ => false,
         }
     }

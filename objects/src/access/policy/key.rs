@@ -11,7 +11,8 @@ use crate::access::{Access, Principal};
 
 /// Condition keys whose values a front door takes from the request and gives in
 /// [`RequestContext::keys`](crate::access::RequestContext::keys), each under this very name. For those named
-/// after a header the value is the header's; the others are query parameters, decoded.
+/// after a header the value is the header's, as the operation reads it, and of a copy's source
+/// `bucket/key`, decoded; the others are query parameters, decoded.
 pub const REQUEST_KEYS: &[&str] = &[
     "s3:prefix",
     "s3:delimiter",
@@ -33,8 +34,9 @@ pub const REQUEST_KEYS: &[&str] = &[
     "s3:x-amz-website-redirect-location",
 ];
 
+/// `aws:userid` of who did not sign.
+pub(super) const ANONYMOUS_ID: &str = "anonymous";
 const PREFIX: &str = "s3:prefix";
-const COPY_SOURCE: &str = "s3:x-amz-copy-source";
 const EXISTING_TAG: &str = "s3:ExistingObjectTag/";
 const REQUEST_TAG: &str = "s3:RequestObjectTag/";
 
@@ -146,7 +148,7 @@ impl<'a> Facts<'a> {
             Key::SourceIp => request.source_ip.map(|ip| Cow::Owned(ip.to_canonical().to_string())),
             Key::UserAgent => request.user_agent.as_deref().map(Cow::Borrowed),
             Key::UserId => {
-                Some(user.map_or(Cow::Borrowed("anonymous"), |user| Cow::Borrowed(user.id.as_str())))
+                Some(user.map_or(Cow::Borrowed(ANONYMOUS_ID), |user| Cow::Borrowed(user.id.as_str())))
             }
             Key::UserName => user.map(|user| Cow::Borrowed(user.name.as_str())),
             Key::VersionId => self.access.object?.version.map(|version| Cow::Owned(version.to_string())),
@@ -160,8 +162,6 @@ impl<'a> Facts<'a> {
             Key::Request(PREFIX) if self.prefix.is_some() => self.prefix.map(Cow::Borrowed),
             Key::Request(name) => {
                 let (_, value) = request.keys.iter().find(|(own, _)| own == name)?;
-                // The header may begin with a slash or not; AWS compares it without.
-                let value = if *name == COPY_SOURCE { value.trim_start_matches('/') } else { value };
                 Some(Cow::Borrowed(value))
             }
         }

@@ -105,9 +105,13 @@ impl Pattern {
         Some(out)
     }
 
-    /// Whether it is one certain text in every request.
-    pub(super) fn is_fixed_text(&self) -> bool {
-        self.tokens.iter().all(|token| matches!(token, Token::Text(_)))
+    /// The one text that it is in every request, if it is.
+    pub(super) fn fixed_text(&self) -> Option<&str> {
+        match &self.tokens[..] {
+            [] => Some(""),
+            [Token::Text(text)] => Some(text),
+            _ => None,
+        }
     }
 
     /// Whether it could match `name`, or `name` followed by `/` and something, in some request.

@@ -169,7 +169,7 @@ fn request() -> Request {
                 ("s3:prefix", "home/ann/".into()),
                 ("s3:max-keys", "100".into()),
                 ("s3:x-amz-acl", "public-read".into()),
-                ("s3:x-amz-copy-source", "/src/public/foo".into()),
+                ("s3:x-amz-copy-source", "src/public/foo".into()),
             ],
         },
         key: "a/b",
@@ -288,6 +288,8 @@ fn public_is_what_aws_calls_public() {
         (json!({"Condition": {"IpAddressIfExists": {"aws:SourceIp": "10.0.0.0/8"}}}), true),
         (json!({"Condition": {"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}), true),
         (json!({"Condition": {"StringEquals": {"aws:userid": "abc"}}}), false),
+        (json!({"Condition": {"StringEquals": {"aws:userid": "anonymous"}}}), true),
+        (json!({"Condition": {"StringEqualsIgnoreCase": {"aws:userid": ["abc", "Anonymous"]}}}), true),
         (json!({"Condition": {"StringLike": {"aws:username": "a*"}}}), true),
         (json!({"Condition": {"StringEquals": {"aws:Referer": "x"}}}), true),
     ];

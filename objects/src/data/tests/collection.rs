@@ -167,6 +167,9 @@ async fn a_fenced_session_writes_no_more_and_leaves_orphans() {
     let refused =
         before.write_blob(super::world::body(&bytes, 1000), None, u64::MAX, DigestRequest::default()).await;
     assert!(refused.is_err());
+    drop(unfinished);
+    assert!(before.sweep_once().await.is_err(), "it deletes no more either");
+    assert_eq!(world.shards().len(), 12);
     assert_eq!(world.data.sweep_once().await.unwrap().deleted, 6, "what it did not commit is over");
     world.assert_reads(kept, &bytes).await;
     assert_eq!(world.shards().len(), 6);
