@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub struct FlusherOptions {
 
 impl Default for FlusherOptions {
     fn default() -> Self {
-        Self { log_threads: 6, io_threads: 3, queue_bytes_max: 64 << 20 }
+        Self { log_threads: 6, io_threads: 3, queue_bytes_max: 32 << 20 }
     }
 }
 
@@ -119,6 +119,8 @@ pub(crate) struct Queues {
     stores: Mutex<Vec<Weak<StoreInner>>>,
     budget: Arc<Semaphore>,
     budget_permits: usize,
+    /// Bytes that writers of large shards keep back, to write them in larger pieces.
+    pub(crate) gathered: AtomicUsize,
     stopping: AtomicBool,
     pub(crate) stats: FlusherStats,
 }
@@ -345,6 +347,7 @@ impl Flusher {
             stores: Mutex::default(),
             budget: Arc::new(Semaphore::new(budget_permits)),
             budget_permits,
+            gathered: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stats: FlusherStats::default(),
         });

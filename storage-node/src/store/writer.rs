@@ -4,7 +4,7 @@
 //! never given to another shard while an old write may still land there. A writer keeps at most two pieces
 //! in memory: one being filled and one being written.
 
-use super::flusher::{IoJob, Then};
+use super::flusher::{IoJob, Queues, Then};
 use super::index::{FileId, Location};
 use super::log::{Append, PutAppend, PutPlace, WriteClaim};
 use super::record::{FooterHeader, PAGE_BYTES};
@@ -24,6 +24,8 @@ use tokio::sync::oneshot;
 
 /// A piece is handed to the disk when it has this many bytes.
 const PIECE_BYTES: usize = 512 << 10;
+/// While all writers together keep more than this back, each hands over what it has.
+const GATHERED_BYTES_MAX: usize = 16 << 20;
 /// Larger footers go to a segment even with a small shard.
 const INLINE_FOOTER_BYTES_MAX: usize = 64 << 10;
 /// Parity shards for which a streamed footer has room; a footer with more leaf tables is moved, see
@@ -202,7 +204,7 @@ impl StoreInner {
             held,
             extent: None,
             pending: Vec::new(),
-            pending_bytes: 0,
+            gathered: Gathered { queues: Arc::clone(&self.queues), bytes: 0 },
             received: 0,
             submitted: 0,
             under_way: None,
@@ -234,11 +236,37 @@ pub(crate) struct StoreWriter {
     /// Taken when the first piece is full, since small shards need none.
     extent: Option<(Arc<ExtentLease>, Arc<dyn DiskFile>)>,
     pending: Vec<Bytes>,
-    pending_bytes: usize,
+    gathered: Gathered,
     received: u64,
     /// Bytes handed to the disk; a multiple of the page.
     submitted: u64,
     under_way: Option<oneshot::Receiver<io::Result<()>>>,
+}
+
+/// Bytes that a writer keeps back until they are a piece.
+struct Gathered {
+    queues: Arc<Queues>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Whether it is time to hand them over.
+    fn add(&mut self, bytes: usize) -> bool {
+        self.bytes += bytes;
+        let all = self.queues.gathered.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes >= PIECE_BYTES || (all > GATHERED_BYTES_MAX && self.bytes >= PAGE_BYTES)
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.queues.gathered.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        self.remove(self.bytes);
+    }
 }
 
 impl StoreWriter {
@@ -265,9 +293,9 @@ impl StoreWriter {
 
     /// Hands all whole pages to the disk, once the piece before is written.
     async fn submit_pending(&mut self) -> Result<(), PutError> {
-        let whole = self.pending_bytes / PAGE_BYTES * PAGE_BYTES;
+        let whole = self.gathered.bytes / PAGE_BYTES * PAGE_BYTES;
         self.wait_for_write().await?;
-        let mut rest = self.pending_bytes - whole;
+        let mut rest = self.gathered.bytes - whole;
         let mut kept = Vec::new();
         while rest > 0 {
             let mut part = self.pending.pop().expect("the parts add up");
@@ -280,7 +308,7 @@ impl StoreWriter {
             kept.insert(0, part);
         }
         let parts = std::mem::replace(&mut self.pending, kept);
-        self.pending_bytes -= whole;
+        self.gathered.remove(whole);
         let (done, under_way) = oneshot::channel();
         let (lease, file) = self.extent().await?;
         let offset = page_offset(lease.page) + self.submitted;
@@ -322,9 +350,9 @@ impl ShardWriter for StoreWriter {
         if self.held {
             return Ok(());
         }
-        self.pending_bytes += cell.len();
+        let due = self.gathered.add(cell.len());
         self.pending.push(cell);
-        if self.pending_bytes < PIECE_BYTES { Ok(()) } else { self.submit_pending().await }
+        if due { self.submit_pending().await } else { Ok(()) }
     }
 
     async fn seal(mut self: Box<Self>, footer: Bytes) -> Result<(), PutError> {
