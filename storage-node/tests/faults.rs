@@ -173,23 +173,26 @@ async fn the_reserve_is_left_alone() {
 #[tokio::test]
 async fn deletes_use_the_reserve_when_a_full_node_was_opened_again() {
     const SMALL: u64 = 1400;
-    let disk = FaultyDisk::new(100 << 20);
+    const LARGE: u64 = 12;
+    let disk = FaultyDisk::default();
     let flusher = flusher();
     let try_open = || {
         // Only empty files are compacted, so that the tombstones need new ones.
-        let options = StoreOptions { reserve_bytes: None, compact_live_percent: 0, ..options() };
+        let options = StoreOptions { reserve_bytes: Some(8 << 20), compact_live_percent: 0, ..options() };
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         Arc::new(Store::open(shared, Path::new(FOLDER), NodeId(1), options, &flusher).unwrap())
     };
+    let large = |number| numbered(SMALL + number, 3_000_000);
     let store = try_open();
     for number in 0..SMALL {
         store.put(numbered(number, 20_000)).await.unwrap();
     }
-    let mut number = SMALL;
-    while store.put(numbered(number, 3_000_000)).await.is_ok() {
-        number += 1;
+    for number in 0..LARGE {
+        store.put(large(number)).await.unwrap();
     }
     drop(store);
+    let space = disk.space(Path::new(FOLDER)).unwrap();
+    disk.set_total_bytes(space.total_bytes - space.available_bytes + (6 << 20));
     let store = try_open();
     in_blocking(&store).await;
     assert_eq!(store.health().await, NodeHealth::Full);
@@ -197,8 +200,8 @@ async fn deletes_use_the_reserve_when_a_full_node_was_opened_again() {
     for number in (0..26).flat_map(|first| (first..SMALL).step_by(26)) {
         store.delete(&[numbered(number, 20_000).id], FencingToken(1)).await.unwrap();
     }
-    let large: Vec<_> = (SMALL..number).map(|number| numbered(number, 3_000_000).id).collect();
-    store.delete(&large, FencingToken(1)).await.unwrap();
+    let ids: Vec<_> = (0..LARGE).map(|number| large(number).id).collect();
+    store.delete(&ids, FencingToken(1)).await.unwrap();
     in_blocking(&store).await;
     assert_eq!(store.health().await, NodeHealth::Writable);
 }

@@ -11,6 +11,7 @@ use super::index::{FileId, Location};
 use super::log::Append;
 use super::record::{Generation, PAGE_BYTES, RecordHeader, RecordKind, SummaryEntry};
 use super::recover::read_entries;
+use super::state::LogUse;
 use ashlar_chunker::ShardId;
 use ashlar_disk::{DiskFile, OpenMode};
 use bytes::Bytes;
@@ -112,15 +113,14 @@ impl StoreInner {
             .open_direct(&self.folder.join(file_name(FileId::Log(slot))), OpenMode::Existing)
             .ok()?;
         let entries = read_entries(&*file, used.file_bytes, used.generation).ok()?;
-        // Records that do not read now would go with the file, while the index still rests on them. Inline
-        // ones are counted by what is live of them.
-        let count = |wanted: fn(&RecordKind) -> bool| {
-            u64::try_from(entries.iter().filter(|entry| wanted(&entry.header.kind)).count())
-                .expect("usize fits u64")
-        };
-        let extents = count(|kind| matches!(kind, RecordKind::Extent { .. }));
-        let tombstones = count(|kind| matches!(kind, RecordKind::Tombstone | RecordKind::Fence));
-        if (extents, tombstones) != (used.extents, used.tombstones) {
+        let mut read = LogUse::new(used.sequence, used.generation, used.file_bytes);
+        entries.iter().for_each(|entry| read.count(&entry.header));
+        // Records that do not read now would go with the file, while the index still rests on them; inline ones
+        // are told by what is live of them. Those that read only now are not in the index yet: they count from
+        // the next opening on.
+        if (read.extents, read.tombstones) != (used.extents, used.tombstones)
+            || read.total_bytes > used.total_bytes
+        {
             return None;
         }
         Some(Job { slot, file, generation: used.generation, entries, next: 0, oldest })

@@ -46,6 +46,21 @@ impl LogUse {
             tombstones,
         }
     }
+
+    /// Counts a record of the file.
+    pub(crate) fn count(&mut self, header: &RecordHeader) {
+        match header.kind {
+            RecordKind::Inline => self.total_bytes += weight(header.shard_bytes),
+            RecordKind::Extent { .. } => {
+                self.total_bytes += HEADER_WEIGHT;
+                self.extents += 1;
+            }
+            RecordKind::Tombstone | RecordKind::Fence => {
+                self.total_bytes += HEADER_WEIGHT;
+                self.tombstones += 1;
+            }
+        }
+    }
 }
 
 /// What a record counts for: its head and its shard. Footers are left out, since the index does not know
@@ -161,17 +176,8 @@ impl State {
 
     /// Counts a record that was appended to `slot`.
     pub(crate) fn count(&mut self, slot: u32, header: &RecordHeader) {
-        let Some(log) = self.logs.get_mut(&slot) else { return };
-        match header.kind {
-            RecordKind::Inline => log.total_bytes += weight(header.shard_bytes),
-            RecordKind::Extent { .. } => {
-                log.total_bytes += HEADER_WEIGHT;
-                log.extents += 1;
-            }
-            RecordKind::Tombstone | RecordKind::Fence => {
-                log.total_bytes += HEADER_WEIGHT;
-                log.tombstones += 1;
-            }
+        if let Some(log) = self.logs.get_mut(&slot) {
+            log.count(header);
         }
     }
 
@@ -186,8 +192,9 @@ impl State {
     }
 
     /// The sealed log file whose compaction gives most back, if it is worth it: at most `live_percent` of
-    /// it is live, or it is damaged. Where tombstones weigh more than a quarter of all records it is the oldest file whatever
-    /// its share, because only in the oldest they can be dropped. Never the newest, nor one of `failed`.
+    /// it is live, or it is damaged. Where tombstones weigh more than a quarter of all records it is the oldest
+    /// file whatever its share, because only in the oldest they can be dropped. Never the newest, nor one of
+    /// `failed`.
     pub(crate) fn compactible(&self, live_percent: u64, failed: &HashSet<u32>) -> Option<u32> {
         let extent_records: u64 = self.logs.values().map(|log| log.extents).sum();
         let oldest = self.logs.values().map(|log| log.sequence).min()?;
