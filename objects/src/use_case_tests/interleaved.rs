@@ -209,13 +209,14 @@ async fn a_complete_that_its_own_first_attempt_overtook_gets_the_same_answer() {
     };
     // It has read the upload, and has yet to look at the key.
     kv.pause_at_snapshot(2);
-    let (store, cx) = (bench.test.store.clone(), bench.cx.clone());
-    let retried = request();
-    let retried = tokio::spawn(async move { store.complete_upload(&cx, retried).await });
-    kv.paused.notified().await;
-    let first = bench.test.store.complete_upload(&bench.cx, request()).await.unwrap();
-    kv.go_on.notify_one();
-    let again = retried.await.unwrap().unwrap();
+    let store = &bench.test.store;
+    let (again, first) = tokio::join!(store.complete_upload(&bench.cx, request()), async {
+        kv.paused.notified().await;
+        let first = store.complete_upload(&bench.cx, request()).await;
+        kv.go_on.notify_one();
+        first
+    });
+    let (again, first) = (again.unwrap(), first.unwrap());
     assert_eq!((again.etag, again.position), (first.etag, first.position));
     let other = upload(&bench, "wall").await;
     let part = bench.test.store.upload_part(&bench.cx, &other, 1, payload(b"another")).await.unwrap();
@@ -240,12 +241,15 @@ async fn a_public_acl_that_was_forbidden_during_the_upload_is_refused() {
     };
     // The body is stored; the commit has yet to look at the bucket.
     kv.pause_at_snapshot(2);
-    let (store, cx) = (bench.test.store.clone(), bench.cx.clone());
-    let put = tokio::spawn(async move { store.put_object(&cx, request).await });
-    kv.paused.notified().await;
+    let store = &bench.test.store;
     let block = PublicAccessBlock { block_public_acls: true, ..PublicAccessBlock::default() };
-    bench.test.store.put_public_access_block(&bench.cx, &bench.bucket, block).await.unwrap();
-    kv.go_on.notify_one();
-    assert!(matches!(put.await.unwrap(), Err(Error::AccessDenied)));
+    let (put, blocked) = tokio::join!(store.put_object(&bench.cx, request), async {
+        kv.paused.notified().await;
+        let blocked = store.put_public_access_block(&bench.cx, &bench.bucket, block).await;
+        kv.go_on.notify_one();
+        blocked
+    });
+    blocked.unwrap();
+    assert!(matches!(put, Err(Error::AccessDenied)));
     assert!(matches!(bench.get("stone").await, Err(Error::NoSuchKey)));
 }
