@@ -11,6 +11,7 @@ use bytes::Bytes;
 use md5_many::{Md5Many, Md5State};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 use super::cpu::CpuPool;
 use crate::error::Error;
@@ -39,6 +40,7 @@ struct Queue {
 pub(crate) struct Md5Lanes {
     queue: Arc<Mutex<Queue>>,
     cpu: CpuPool,
+    tasks: TaskTracker,
 }
 
 /// Whoever serves the queue; a panic passes the office on to the next row that comes.
@@ -57,7 +59,7 @@ impl Drop for Serving {
 
 impl Md5Lanes {
     pub(crate) fn new(cpu: CpuPool) -> Self {
-        Self { queue: Arc::default(), cpu }
+        Self { queue: Arc::default(), cpu, tasks: TaskTracker::new() }
     }
 
     /// The state after `bytes`.
@@ -70,7 +72,7 @@ impl Md5Lanes {
         };
         if serves {
             // A task of its own: who waits here may be dropped, and others wait too.
-            tokio::spawn(self.clone().serve(Serving { queue: Arc::clone(&self.queue), given_up: false }));
+            self.tasks.spawn(self.clone().serve(Serving { queue: Arc::clone(&self.queue), given_up: false }));
         }
         updated.await.map_err(|e| Error::internal("computing an MD5", e))
     }
