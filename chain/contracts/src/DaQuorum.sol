@@ -93,7 +93,7 @@ contract DaQuorum is IDaVerifier {
     error Lengths(uint256 signers, uint256 stakes);
     /// @notice A snapshot has room for `maximum` members, those counted who leave soon.
     error TooManyMembers(uint256 maximum);
-    /// @notice No signer would have stake in the next epoch.
+    /// @notice The first epoch needs a signer with stake.
     error NoMembers();
     /// @notice The current epoch lasts at least until `endsAt`, in Unix seconds.
     error EpochNotOver(uint64 endsAt);
@@ -188,7 +188,8 @@ contract DaQuorum is IDaVerifier {
     // Epochs
 
     /// @notice Begins the next epoch and freezes its members. Anyone may, once the current one has had its time; the first
-    /// epoch is begun by the governor at any time.
+    /// epoch is begun by the governor at any time. Where nobody would be left, the members before stay: an epoch that could
+    /// not begin would keep later members out for ever.
     /// @return next Its number.
     function rollEpoch() external returns (uint64 next) {
         next = epoch + 1;
@@ -197,7 +198,12 @@ contract DaQuorum is IDaVerifier {
         } else if (block.timestamp < uint256(epochStartedAt) + epochSeconds) {
             revert EpochNotOver(epochStartedAt + epochSeconds);
         }
-        address snapshot = changes[next] || next == 1 ? freeze(next) : snapshots[epoch];
+        address snapshot = snapshots[epoch];
+        if (changes[next]) {
+            address changed = freeze(next);
+            if (changed != address(0)) snapshot = changed;
+        }
+        if (snapshot == address(0)) revert NoMembers();
         snapshots[next] = snapshot;
         epoch = next;
         epochStartedAt = uint64(block.timestamp);
@@ -205,7 +211,7 @@ contract DaQuorum is IDaVerifier {
         emit EpochRolled(next, snapshot, loaded.members, loaded.totalStake);
     }
 
-    /// Writes the snapshot of an epoch, and forgets members that have left.
+    /// Writes the snapshot of an epoch, and forgets members that have left. Zero if nobody is left.
     function freeze(uint64 next) private returns (address) {
         uint256[16] memory pair;
         uint256 total = 0;
@@ -228,7 +234,7 @@ contract DaQuorum is IDaVerifier {
             ++count;
             total += stake;
         }
-        if (count == 0) revert NoMembers();
+        if (count == 0) return address(0);
         return Snapshot.write(Snapshot.encode(count, total, pair, records));
     }
 
