@@ -96,7 +96,7 @@ contract DaQuorum is IDaVerifier {
     /// @notice The first epoch needs a signer with stake.
     error NoMembers();
     /// @notice The current epoch lasts at least until `endsAt`, in Unix seconds.
-    error EpochNotOver(uint64 endsAt);
+    error EpochNotOver(uint256 endsAt);
     /// @notice The certificate is of an epoch that is yet to come, has no snapshot, or is more than two behind. The same
     /// header can be certified anew in the current one.
     error EpochStale(uint64 epoch, uint64 current);
@@ -195,8 +195,9 @@ contract DaQuorum is IDaVerifier {
         next = epoch + 1;
         if (next == 1) {
             if (msg.sender != governor) revert NotGovernor(governor, msg.sender);
-        } else if (block.timestamp < uint256(epochStartedAt) + epochSeconds) {
-            revert EpochNotOver(epochStartedAt + epochSeconds);
+        } else {
+            uint256 endsAt = uint256(epochStartedAt) + epochSeconds;
+            if (block.timestamp < endsAt) revert EpochNotOver(endsAt);
         }
         address snapshot = snapshots[epoch];
         if (changes[next]) {

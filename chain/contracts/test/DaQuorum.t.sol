@@ -281,7 +281,7 @@ contract DaQuorumTest is Quorum {
 
     function test_an_epoch_lasts_and_the_first_is_the_governors() public {
         vm.expectRevert(
-            abi.encodeWithSelector(DaQuorum.EpochNotOver.selector, time() + EPOCH_SECONDS)
+            abi.encodeWithSelector(DaQuorum.EpochNotOver.selector, uint256(time()) + EPOCH_SECONDS)
         );
         quorum.rollEpoch();
         vm.warp(time() + EPOCH_SECONDS - 1);
@@ -291,6 +291,12 @@ contract DaQuorumTest is Quorum {
         vm.prank(STRANGER);
         same(quorum.rollEpoch(), 2, "anyone");
         same(quorum.epochStartedAt(), time(), "began");
+        quorum = new DaQuorum(GOVERNOR, type(uint64).max);
+        start(quorum, equalStakes(1, 1));
+        vm.expectRevert(
+            abi.encodeWithSelector(DaQuorum.EpochNotOver.selector, uint256(time()) + type(uint64).max)
+        );
+        quorum.rollEpoch();
         DaQuorum fresh = newQuorum();
         vm.expectRevert(abi.encodeWithSelector(DaQuorum.NotGovernor.selector, GOVERNOR, address(this)));
         fresh.rollEpoch();
