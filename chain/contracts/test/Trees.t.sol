@@ -226,6 +226,95 @@ contract TreesTest is Base {
         check(tried >= 3, "vectors have objects of several chunks");
     }
 
+    // Roots that cover nonsense: whoever makes an object root can hash any header into it.
+
+    /// A proof in the smallest object there is: one part of 100 bytes, one chunk, k = 1, m = 0, so no siblings.
+    function smallest() private pure returns (bytes memory) {
+        return bytes.concat(
+            abi.encodePacked(uint16(1), uint16(1), uint64(100), uint32(1), uint32(0)),
+            abi.encodePacked(uint16(1), uint64(100), uint32(1000), uint32(1), uint32(0)),
+            abi.encodePacked(uint32(100), uint8(1), uint8(0), uint32(65536), uint8(0), uint32(0))
+        );
+    }
+
+    /// The root that headers, siblings of the shard tree and digest make, whether they make sense or not.
+    function rootOf(bytes calldata proof, bytes32 digest, uint256 shards) external pure returns (bytes32 node) {
+        node = Merkle.fold(0x23, digest, uint8(proof[52]), shards, proof[FIXED:]);
+        node = keccak256(abi.encodePacked(uint8(0x03), proof[42:52], node));
+        node = keccak256(abi.encodePacked(uint8(0x02), proof[20:38], node));
+        node = keccak256(abi.encodePacked(uint8(0x05), proof[22:30], node));
+        return keccak256(abi.encodePacked(uint8(0x04), proof[2:16], node));
+    }
+
+    /// The smallest proof with one field replaced, under the root that it makes.
+    function senseless(uint256 offset, bytes memory value, string memory what) private view {
+        bytes memory bent = smallest();
+        for (uint256 i = 0; i < value.length; ++i) bent[offset + i] = value[i];
+        check(!this.verifyBlock(this.rootOf(bent, "d", 1), bent, "d"), what);
+    }
+
+    function test_a_root_over_headers_that_contradict_each_other_proves_nothing() public view {
+        check(this.verifyBlock(this.rootOf(smallest(), "d", 1), smallest(), "d"), "the smallest itself");
+        senseless(0, hex"0002", "format of the proof");
+        senseless(2, hex"0002", "format of the object");
+        senseless(20, hex"0002", "format of the blob");
+        senseless(4, abi.encodePacked(uint64(99)), "object shorter than its part");
+        senseless(4, abi.encodePacked(uint64(101)), "object longer than its only part");
+        senseless(12, abi.encodePacked(uint32(0)), "no parts");
+        senseless(16, abi.encodePacked(uint32(1)), "part out of range");
+        senseless(22, abi.encodePacked(uint64(101)), "part longer than its object");
+        senseless(22, abi.encodePacked(uint64(0)), "empty blob with a chunk");
+        senseless(30, abi.encodePacked(uint32(0)), "chunks of nothing");
+        senseless(30, abi.encodePacked(uint32(99)), "chunks too few");
+        senseless(30, abi.encodePacked(uint32(4194305)), "chunks too large");
+        senseless(34, abi.encodePacked(uint32(0)), "no chunks");
+        senseless(38, abi.encodePacked(uint32(1)), "chunk out of range");
+        senseless(42, abi.encodePacked(uint32(99)), "chunk shorter than it is");
+        senseless(42, abi.encodePacked(uint32(101)), "chunk longer than it is");
+        senseless(42, abi.encodePacked(uint32(0)), "chunk of nothing");
+        senseless(46, hex"00", "no data shards");
+        senseless(48, abi.encodePacked(uint32(65535)), "cells of another size");
+        senseless(52, hex"01", "shard out of range");
+        senseless(53, abi.encodePacked(uint32(1)), "block out of range");
+    }
+
+    function test_a_chunk_has_at_most_64_shards() public view {
+        for (uint8 shards = 63; shards <= 66; ++shards) {
+            bytes memory proof = bytes.concat(smallest(), new bytes(32 * Merkle.siblings(0, shards)));
+            proof[47] = bytes1(shards - 1);
+            same(this.verifyBlock(this.rootOf(proof, "d", shards), proof, "d") ? 1 : 0, shards <= 64 ? 1 : 0, "shards");
+        }
+    }
+
+    /// A chunk of the middle that is as long as the last, in a blob of two; and one of the largest size there is.
+    function test_each_chunk_has_the_length_of_its_place() public view {
+        bytes memory proof = smallest();
+        bytes memory longer = abi.encodePacked(uint64(1100));
+        for (uint256 i = 0; i < 8; ++i) proof[4 + i] = proof[22 + i] = longer[i];
+        proof[37] = 0x02;
+        check(!this.verifyBlock(this.rootOfChunk(proof, "d"), this.withSibling(proof), "d"), "first with the last's length");
+        proof[41] = 0x01;
+        check(this.verifyBlock(this.rootOfChunk(proof, "d"), this.withSibling(proof), "d"), "the last");
+        (proof[44], proof[45]) = (0x03, 0xe8);
+        check(!this.verifyBlock(this.rootOfChunk(proof, "d"), this.withSibling(proof), "d"), "last with the first's length");
+        proof[41] = 0x00;
+        check(this.verifyBlock(this.rootOfChunk(proof, "d"), this.withSibling(proof), "d"), "the first");
+    }
+
+    function withSibling(bytes calldata proof) external pure returns (bytes memory) {
+        return bytes.concat(proof, bytes32(uint256(7)));
+    }
+
+    /// As rootOf, for one shard and two chunks, the other chunk's root being 7.
+    function rootOfChunk(bytes calldata proof, bytes32 digest) external pure returns (bytes32 node) {
+        node = keccak256(abi.encodePacked(uint8(0x03), proof[42:52], digest));
+        bytes32 other = bytes32(uint256(7));
+        node = proof[41] == 0x01 ? Merkle.join(0x22, other, node) : Merkle.join(0x22, node, other);
+        node = keccak256(abi.encodePacked(uint8(0x02), proof[20:38], node));
+        node = keccak256(abi.encodePacked(uint8(0x05), proof[22:30], node));
+        return keccak256(abi.encodePacked(uint8(0x04), proof[2:16], node));
+    }
+
     function testFuzz_noise_is_no_proof_and_no_revert(bytes calldata noise, bytes32 root, bytes32 leaf) public view {
         check(!this.verifyBlock(root, noise, leaf), "noise");
     }
