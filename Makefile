@@ -10,7 +10,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ASHLAR_CACHE)/tools/bin/cargo-deny
 
 .NOTPARALLEL:
-.PHONY: help build release test fmt lint unit deny advisories conformance crash bench
+.PHONY: help build release test fmt lint unit deny advisories conformance chain crash bench
 
 help: ## What can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,7 +21,7 @@ build: ## The binary as tests and the demo run it: quick to build, hot crates op
 release: ## The binary as it is measured and deployed.
 	cargo build --locked --release --package ashlar
 
-test: lint unit deny conformance crash ## Everything below; what CI runs.
+test: lint unit deny conformance chain crash ## Everything below; what CI runs.
 
 fmt: ## Formats the sources.
 	cargo fmt --all
@@ -44,6 +44,10 @@ $(CARGO_DENY):
 
 conformance: build ## Unchanged S3 clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
+
+chain: ## Unchanged clients of Ethereum against the dev chain; what they need is installed on the first use.
+	cargo build --locked --package ashlar-dev-chain --example serve
+	ops/conformance/chain/run --serve $(CARGO_TARGET_DIR)/debug/examples/serve
 
 crash: build ## SIGKILL while clients write, deleted and corrupted nodes, lost metadata.
 	ops/crash/run --rounds 5 --bin $(ASHLAR_BIN)
