@@ -216,12 +216,7 @@ mod tests {
         let good = good.unwrap();
         assert_eq!(good.name(), "rpc.example:8443");
         assert!(!format!("{:?}", good.name()).contains("secret"));
-        for bad in [
-            "ftp://user:pass@host/secret",
-            "https://user:pass@ho st/secret",
-            "http:///secret?secret",
-            "secret/",
-        ] {
+        for bad in ["ftp://user:pass@host/secret", "https://user:pass@ho st/secret", "secret/"] {
             let error = Endpoint::new(bad, EndpointLimits::default()).unwrap_err().to_string();
             assert!(!error.contains("pass") && (bad == "secret/" || !error.contains("secret")), "{error}");
         }

@@ -26,6 +26,7 @@ on_anvil! {
     anchoring::another_header_is_an_alarm_that_stops(AtOnce);
     anchoring::a_reorganisation_steps_back(AtOnce);
     anchoring::the_quorum_deploys(AtOnce);
+    anchoring::killed_at_any_moment_nothing_is_lost_or_doubled(AtOnce);
 }
 
 #[tokio::test(flavor = "multi_thread")]

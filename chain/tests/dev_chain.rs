@@ -25,6 +25,7 @@ on_the_dev_chain! {
     anchoring::batches_become_final_in_order(AtOnce);
     anchoring::another_header_is_an_alarm_that_stops(AtOnce);
     anchoring::the_quorum_deploys(AtOnce);
+    anchoring::killed_at_any_moment_nothing_is_lost_or_doubled(AtOnce);
 }
 
 #[tokio::test(flavor = "multi_thread")]

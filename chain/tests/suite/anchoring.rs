@@ -1,24 +1,30 @@
 //! Batches on the chain: states, order, alarms.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy_eips::BlockId;
 use alloy_primitives::{B256, Bytes, U256};
+use alloy_rpc_types_eth::Filter;
 use alloy_sol_types::SolValue as _;
 use ashlar_chain::{
-    AnchorAlarm, AnchorError, AnchorState, Anchorer, Batch, BatchHeader, Call, Finality, LogHead, Quorum,
-    Registry, TransactionSender, deploy, header_hash_slot, light,
+    AnchorAlarm, AnchorError, AnchorState, Anchorer, Attempt, Batch, BatchHeader, Call, Finality, LogHead,
+    Quorum, Registry, SenderError, TransactionSender, TransactionStoreError, deploy, header_hash_slot, light,
 };
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use super::node::Node;
-use super::{AGREEABLE, POLL, artifact, intent, sender};
+use super::{AGREEABLE, POLL, artifact, intent, key, patient, sender, store};
 
 struct Log {
     registry: Registry,
     sender: Arc<TransactionSender>,
     namespace: B256,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Log {
@@ -42,7 +48,26 @@ impl Log {
         let namespace = registry.namespace_id(sender.address(), salt);
         let found = registry.namespace(namespace, BlockId::latest()).await.expect("it exists");
         assert_eq!((found.publisher, found.verifier), (sender.address(), verifier));
-        Self { registry, sender, namespace, _folder: folder }
+        Self { registry, sender, namespace, folder }
+    }
+
+    /// The same log after its publisher's process ended and another began.
+    async fn reopened(self, node: &Node) -> Self {
+        let Self { registry, sender, namespace, folder } = self;
+        drop(sender);
+        loop {
+            let store = store(folder.path());
+            let opened =
+                TransactionSender::open(Arc::clone(registry.endpoints()), key(0), store, patient()).await;
+            match opened {
+                Ok(sender) => return Self { registry, sender: Arc::new(sender), namespace, folder },
+                // What the one before was storing is stored first.
+                Err(SenderError::Store(TransactionStoreError::Held { .. })) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Err(error) => panic!("{}: {error}", node.url()),
+            }
+        }
     }
 
     fn anchorer(&self, depth: u64) -> Anchorer {
@@ -88,7 +113,7 @@ async fn until(
     }
 }
 
-pub async fn batches_become_final_in_order(node: Node) {
+pub(crate) async fn batches_become_final_in_order(node: Node) {
     let log = Log::new(&node).await;
     let anchorer = log.anchorer(2);
     let mut first = log.batch(None, 1);
@@ -126,7 +151,7 @@ pub async fn batches_become_final_in_order(node: Node) {
     assert_eq!(proven.slots, [U256::from_be_bytes(hash.0)]);
 }
 
-pub async fn another_header_is_an_alarm_that_stops(node: Node) {
+pub(crate) async fn another_header_is_an_alarm_that_stops(node: Node) {
     let log = Log::new(&node).await;
     let first = log.batch(None, 1);
     until(&log.anchorer(0), &first, AnchorState::Final).await.expect("it is anchored");
@@ -158,7 +183,7 @@ pub async fn another_header_is_an_alarm_that_stops(node: Node) {
 }
 
 /// Needs a node that can take blocks back.
-pub async fn a_reorganisation_steps_back(node: Node) {
+pub(crate) async fn a_reorganisation_steps_back(node: Node) {
     let log = Log::new(&node).await;
     let anchorer = log.anchorer(3);
     let first = log.batch(None, 1);
@@ -186,8 +211,70 @@ pub async fn a_reorganisation_steps_back(node: Node) {
     assert!(matches!(undone, Err(AnchorError::Alarm(AnchorAlarm::FinalUndone { .. }))), "{undone:?}");
 }
 
+/// A publisher that dies again and again at any await; the file store goes on with what it had begun, as a disk does.
+pub(crate) async fn killed_at_any_moment_nothing_is_lost_or_doubled(node: Node) {
+    let from_environment = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let seed: u64 = from_environment("ASHLAR_SEED").unwrap_or_else(rand::random);
+    let rounds: u64 = from_environment("ASHLAR_KILL_ROUNDS").unwrap_or(200);
+    println!("ASHLAR_SEED={seed} ASHLAR_KILL_ROUNDS={rounds}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut log = Log::new(&node).await;
+    let batches = Mutex::new(vec![log.batch(None, 0)]);
+    // Nonce → intent, and every attempt that was ever stored under it.
+    let mut nonces: BTreeMap<u64, (B256, Vec<Attempt>)> = BTreeMap::new();
+    for round in 0..rounds {
+        log = log.reopened(&node).await;
+        for intent in log.sender.intents().await.expect("they are read") {
+            let (id, attempts) = nonces.entry(intent.nonce).or_insert((intent.id, Vec::new()));
+            assert_eq!(*id, intent.id, "round {round}: nonce {} has two intents", intent.nonce);
+            assert!(
+                intent.attempts.starts_with(attempts),
+                "round {round}: nonce {} has other bytes",
+                intent.nonce
+            );
+            *attempts = intent.attempts;
+        }
+        let anchorer = log.anchorer(0);
+        let work = async {
+            loop {
+                let batch = batches.lock().last().cloned().expect("there is one");
+                match anchorer.step(&batch).await {
+                    Ok(AnchorState::Final) => {
+                        let next = log.batch(Some(&batch), batch.header.batch_root[0].wrapping_add(1));
+                        batches.lock().push(next);
+                    }
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                    Err(error) => panic!("round {round}: {error}"),
+                }
+            }
+        };
+        let moment = Duration::from_micros(random.random_range(0..40_000));
+        let _ = tokio::time::timeout(moment, work).await;
+    }
+    log = log.reopened(&node).await;
+    let batches = batches.into_inner();
+    let anchorer = log.anchorer(0);
+    let last = batches.last().expect("there is one");
+    until(&anchorer, last, AnchorState::Final).await.expect("it is anchored");
+    assert!(batches.len() as u64 > rounds / 10, "only {} batches in {rounds} rounds", batches.len());
+    for batch in &batches {
+        assert_eq!(anchorer.step(batch).await.expect("it is looked at"), AnchorState::Final);
+    }
+    let filter = Filter::new()
+        .address(log.registry.address())
+        .from_block(0)
+        .event("Anchored(bytes32,uint64,bytes32,bytes32,uint64,uint64,bytes,bytes)");
+    let anchors = log.registry.endpoints().any(|endpoint| endpoint.logs(&filter)).await.expect("it answers");
+    assert_eq!(anchors.len(), batches.len(), "each once");
+    // Registry, verifier and namespace before; then one transaction a batch, none lost, none twice.
+    let address = log.sender.address();
+    let count =
+        log.registry.endpoints().any(|endpoint| endpoint.transaction_count(address, BlockId::latest())).await;
+    assert_eq!(count.expect("it answers"), 3 + batches.len() as u64);
+}
+
 /// Its constructor runs known answers through the precompiles of EIP-2537.
-pub async fn the_quorum_deploys(node: Node) {
+pub(crate) async fn the_quorum_deploys(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let sender = sender(&node, folder.path()).await;
     let arguments = (sender.address(), U256::from(60)).abi_encode();

@@ -15,14 +15,14 @@ use super::KEYS;
 
 /// When a node makes blocks.
 #[derive(Clone, Copy, Debug)]
-pub enum Blocks {
+pub(crate) enum Blocks {
     /// On transactions.
     AtOnce,
     /// Every second.
     EachSecond,
 }
 
-pub enum Node {
+pub(crate) enum Node {
     Dev { chain: DevChain, _folder: tempfile::TempDir },
     Anvil { child: Child, url: String },
 }
@@ -30,7 +30,7 @@ pub enum Node {
 const ANVIL_CHAIN_ID: u64 = 31_337;
 
 impl Node {
-    pub async fn dev(blocks: Blocks) -> Self {
+    pub(crate) async fn dev(blocks: Blocks) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let rich = U256::from(10_000) * U256::from(10).pow(U256::from(18));
         let address = |text| TransactionKey::from_hex(text).expect("a key").address();
@@ -49,7 +49,7 @@ impl Node {
     }
 
     /// Installed on the first use; `install` says where.
-    pub async fn anvil(blocks: Blocks) -> Self {
+    pub(crate) async fn anvil(blocks: Blocks) -> Self {
         let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ops/conformance/chain/install");
         let output = Command::new(&install).output().expect("the script runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -77,14 +77,14 @@ impl Node {
         Self::Anvil { child, url: format!("http://{address}") }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::Dev { chain, .. } => chain.url(),
             Self::Anvil { url, .. } => url.clone(),
         }
     }
 
-    pub fn chain_id(&self) -> u64 {
+    pub(crate) fn chain_id(&self) -> u64 {
         match self {
             Self::Dev { chain, .. } => chain.chain().configuration().chain_id,
             Self::Anvil { .. } => ANVIL_CHAIN_ID,
@@ -92,13 +92,13 @@ impl Node {
     }
 
     /// One raw request.
-    pub async fn ask(&self, method: &'static str, params: Value) -> Value {
+    pub(crate) async fn ask(&self, method: &'static str, params: Value) -> Value {
         let endpoint = ashlar_chain::Endpoint::new(&self.url(), Default::default()).expect("a URL");
         endpoint.request(method, params).await.expect("the node answers")
     }
 
     /// A block more.
-    pub async fn mine(&self) {
+    pub(crate) async fn mine(&self) {
         match self {
             Self::Dev { chain, .. } => {
                 let chain = std::sync::Arc::clone(chain.chain());

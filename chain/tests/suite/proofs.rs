@@ -8,7 +8,7 @@ use ashlar_chain::{Call, EndpointLimits, Endpoints};
 use super::node::Node;
 use super::{POLL, counter, endpoints, intent, sender};
 
-pub async fn state_is_proven_and_changes_are_seen(node: Node) {
+pub(crate) async fn state_is_proven_and_changes_are_seen(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let sender = sender(&node, folder.path()).await;
     let deployed = counter(&sender).await;
@@ -93,9 +93,13 @@ pub async fn state_is_proven_and_changes_are_seen(node: Node) {
     assert!(other_root.is_err());
 }
 
-pub async fn several_endpoints_must_agree(node: Node, other: Node) {
-    let twice =
-        Endpoints::connect(&[node.url(), node.url()], node.chain_id(), EndpointLimits::default()).await;
+pub(crate) async fn several_endpoints_must_agree(node: Node, other: Node) {
+    let itself = [node.url(), node.url()];
+    let itself = Endpoints::connect(&itself, node.chain_id(), EndpointLimits::default()).await;
+    assert!(matches!(itself, Err(ashlar_chain::AskError::Twice { .. })), "{itself:?}");
+    // By two names it stands for two that agree.
+    let names = [node.url(), node.url().replace("127.0.0.1", "localhost")];
+    let twice = Endpoints::connect(&names, node.chain_id(), EndpointLimits::default()).await;
     let twice = twice.expect("they answer");
     node.mine().await;
     other.mine().await;

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use super::node::Node;
 use super::{POLL, counter, endpoints, intent, key, patient, sender, store};
 
-pub async fn deploys_calls_logs_and_reverts(node: Node) {
+pub(crate) async fn deploys_calls_logs_and_reverts(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let sender = sender(&node, folder.path()).await;
     let deployed = counter(&sender).await;
@@ -41,7 +41,7 @@ pub async fn deploys_calls_logs_and_reverts(node: Node) {
     let filter = Filter::new()
         .address(contract)
         .from_block(0)
-        .topic0(vec![B256::from(U256::from(2)), B256::from(U256::from(3))]);
+        .event_signature(vec![B256::from(U256::from(2)), B256::from(U256::from(3))]);
     let logs = endpoints.any(|endpoint| endpoint.logs(&filter)).await.expect("it answers");
     assert_eq!(logs.len(), 2);
     match sender.send(intent("no"), &Call::to(contract, Bytes::from_static(&[1]))).await {
@@ -58,7 +58,7 @@ pub async fn deploys_calls_logs_and_reverts(node: Node) {
     assert!(!sender.wait(intent("no"), 0, POLL).await.expect("it is included").succeeded);
 }
 
-pub async fn an_intent_is_sent_once(node: Node) {
+pub(crate) async fn an_intent_is_sent_once(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let first = sender(&node, folder.path()).await;
     let contract = counter(&first).await.address;
@@ -77,7 +77,7 @@ pub async fn an_intent_is_sent_once(node: Node) {
     assert_eq!(again.nonce, sent.nonce + 1);
 }
 
-pub async fn a_dearer_replacement_reuses_the_nonce(node: Node) {
+pub(crate) async fn a_dearer_replacement_reuses_the_nonce(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let sender = sender(&node, folder.path()).await;
     let contract = counter(&sender).await.address;
@@ -124,7 +124,7 @@ impl TransactionStore for DiesAfterSave {
     }
 }
 
-pub async fn stored_bytes_are_sent_after_a_crash(node: Node) {
+pub(crate) async fn stored_bytes_are_sent_after_a_crash(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let dies = Arc::new(AtomicBool::new(false));
     let dying = DiesAfterSave { inside: store(folder.path()), dies: Arc::clone(&dies) };
@@ -159,7 +159,7 @@ pub async fn stored_bytes_are_sent_after_a_crash(node: Node) {
     assert_eq!(U256::from_be_slice(&count), U256::from(2), "each exactly once");
 }
 
-pub async fn one_sender_a_key(node: Node) {
+pub(crate) async fn one_sender_a_key(node: Node) {
     let folder = tempfile::tempdir().expect("a folder");
     let endpoints = endpoints(&node).await;
     let shared = store(folder.path());
@@ -182,7 +182,7 @@ pub async fn one_sender_a_key(node: Node) {
     assert!(matches!(still, Err(SenderError::Store(TransactionStoreError::Fenced { .. }))));
 }
 
-pub async fn a_nonce_used_elsewhere_is_found(node: Node) {
+pub(crate) async fn a_nonce_used_elsewhere_is_found(node: Node) {
     let (ours, theirs) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let dies = Arc::new(AtomicBool::new(true));
     let dying = DiesAfterSave { inside: store(ours.path()), dies: Arc::clone(&dies) };
