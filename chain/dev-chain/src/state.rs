@@ -14,7 +14,7 @@ use revm::primitives::{StorageKey, StorageValue};
 use revm::state::{AccountInfo, EvmState};
 
 use crate::store::{Snapshot, StoreError};
-use crate::trie::{self, Nodes, Owner, TrieEdit};
+use crate::trie::{self, NodeChange, Nodes, Owner, TrieEdit};
 
 /// The trie of accounts.
 const ACCOUNTS: Owner = B256::ZERO;
@@ -176,7 +176,7 @@ impl Changes {
 /// A state root with the rows of its tries.
 pub(crate) struct Applied {
     pub(crate) root: B256,
-    pub(crate) rows: Vec<(Owner, Vec<u8>, Option<Vec<u8>>)>,
+    pub(crate) rows: Vec<NodeChange>,
     pub(crate) code: Vec<(B256, Bytes)>,
 }
 

@@ -23,7 +23,7 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
-use crate::trie::{Nodes, Owner};
+use crate::trie::{NodeChange, Nodes, Owner};
 
 /// "format" | "chain" | "head" → u64.
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
@@ -109,8 +109,8 @@ impl StorageBackend for DiskBackend {
 pub(crate) struct BlockCommit {
     pub(crate) header: Sealed<Header>,
     pub(crate) body: BlockRow,
-    /// Owner, path, node; each once.
-    pub(crate) nodes: Vec<(Owner, Vec<u8>, Option<Vec<u8>>)>,
+    /// Each node once.
+    pub(crate) nodes: Vec<NodeChange>,
     pub(crate) code: Vec<(B256, Bytes)>,
 }
 
@@ -255,11 +255,7 @@ impl<'t> WriteTables<'t> {
         })
     }
 
-    fn put_nodes(
-        &mut self,
-        number: u64,
-        nodes: &[(Owner, Vec<u8>, Option<Vec<u8>>)],
-    ) -> Result<(), StoreError> {
+    fn put_nodes(&mut self, number: u64, nodes: &[NodeChange]) -> Result<(), StoreError> {
         let mut keys = Vec::new();
         for (owner, path, node) in nodes {
             let key = node_key(*owner, path);

@@ -17,6 +17,9 @@ use crate::store::StoreError;
 /// Whose trie: zero for accounts, the hashed address for an account's storage.
 pub(crate) type Owner = B256;
 
+/// Owner, path (a nibble a byte), and the node that is there now; `None` where it went.
+pub(crate) type NodeChange = (Owner, Vec<u8>, Option<Vec<u8>>);
+
 /// Where nodes are read from.
 pub(crate) trait Nodes {
     /// The node's RLP, if there is one at this path.

@@ -199,3 +199,22 @@ async fn only_this_machine_may_ask() {
     let refused = DevChain::start(chain.expect("it opens"), anywhere).await;
     assert!(matches!(refused, Err(StartError::NotLoopback { .. })));
 }
+
+/// Found by `cast send --legacy`: its estimate failed while the base fee fell.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_at_the_quoted_gas_price_runs() {
+    let stand = start(stand::configuration()).await;
+    let [key, _] = keys();
+    let chain = stand.chain.chain();
+    chain.submit(&stand::pay(&key, 0, Address::repeat_byte(1))).expect("it is taken");
+    while chain.waiting() > 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    with(&stand, move |address| {
+        let price = result(address, "eth_gasPrice", json!([]));
+        let call = json!([{"from": key.address(), "to": Address::repeat_byte(1), "value": "0x7", "gasPrice": price}]);
+        assert_eq!(result(address, "eth_estimateGas", call), json!("0x5208"));
+    })
+    .await;
+    stand.chain.stop().await;
+}

@@ -4,7 +4,7 @@
 
 use alloy_consensus::{Header, Sealed};
 use alloy_eips::BlockId;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U64, U256};
+use alloy_primitives::{Address, B256, TxKind, U64, U256};
 use alloy_rpc_types_eth::{EIP1186AccountProofResponse, EIP1186StorageProof, TransactionRequest};
 use alloy_serde::JsonStorageKey;
 use alloy_trie::KECCAK_EMPTY;
@@ -163,7 +163,7 @@ impl Session<'_> {
             gas_price: price,
             kind: request.to.unwrap_or(TxKind::Create),
             value: request.value.unwrap_or_default(),
-            data: request.input.into_input().unwrap_or_else(Bytes::new),
+            data: request.input.into_input().unwrap_or_default(),
             nonce: request.nonce.unwrap_or_default(),
             chain_id: Some(chain_id),
             access_list: request.access_list.unwrap_or_default(),

@@ -22,7 +22,10 @@ const TIP_WEI: u64 = 1_000_000;
 
 impl Session<'_> {
     pub(super) fn gas_price(&self) -> Answer {
-        answer(&U256::from(execution::next_base_fee(&self.chain.head()) + TIP_WEI))
+        // An estimate runs under the head's base fee, the transaction under the next: enough for both.
+        let head = self.chain.head();
+        let base_fee = execution::next_base_fee(&head).max(head.base_fee_per_gas.unwrap_or_default());
+        answer(&U256::from(base_fee.saturating_add(TIP_WEI)))
     }
 
     pub(super) fn priority_fee(&self) -> Answer {
