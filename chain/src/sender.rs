@@ -290,11 +290,11 @@ impl TransactionSender {
         let signed = *track.signed.get_or_insert_with(Instant::now);
         let is_due = |since: Option<Instant>, after: Duration| since.is_none_or(|at| at.elapsed() >= after);
         let resend = is_due(track.announced, self.fees.resend_after);
-        if is_due(Some(signed), self.fees.raise_after) {
-            if let Some(raised) = self.raise(&mut state, &intent).await? {
-                self.announce(&mut state, &raised).await?;
-                return Ok(Progress::Waiting);
-            }
+        if is_due(Some(signed), self.fees.raise_after)
+            && let Some(raised) = self.raise(&mut state, &intent).await?
+        {
+            self.announce(&mut state, &raised).await?;
+            return Ok(Progress::Waiting);
         }
         if resend {
             self.announce(&mut state, &intent).await?;

@@ -5,6 +5,7 @@
 //! record keeps out whoever held the key before, should locks not reach him. Deliberately knows nothing of chains.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,12 +101,12 @@ impl TransactionStore for FileTransactionStore {
     async fn acquire(&self, key: KeyId) -> Result<(Fence, KeyRecord), TransactionStoreError> {
         self.blocking(move |inner| {
             let mut held = inner.held.lock();
-            if !held.contains_key(&key) {
+            if let Entry::Vacant(free) = held.entry(key) {
                 let lock = inner.disk.lock(&inner.path(key, "lock")).map_err(|error| match error.kind() {
                     io::ErrorKind::WouldBlock => TransactionStoreError::Held { key },
                     _ => failed(&error),
                 })?;
-                held.insert(key, lock);
+                free.insert(lock);
             }
             let (fence, record) = inner.read(key)?.unwrap_or((Fence(0), KeyRecord::default()));
             let fence = Fence(fence.0 + 1);
