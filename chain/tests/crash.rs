@@ -56,8 +56,7 @@ async fn run(ignored: Option<u64>) -> Vec<(String, FaultyDisk, Option<u64>)> {
         store.save(KEY, fence, record(intents)).await.expect("it is saved");
         *saved.lock() = Some(intents);
     }
-    let states = std::mem::take(&mut *states.lock());
-    states
+    std::mem::take(&mut *states.lock())
 }
 
 async fn survive(disk: &FaultyDisk, saved: Option<u64>) -> Result<(), String> {

@@ -58,10 +58,10 @@ fn serve(
                 return Ok(());
             }
             request.extend_from_slice(&piece[..read]);
-            if let Some(end) = request.windows(4).position(|at| at == b"\r\n\r\n") {
-                if let Ok(body) = serde_json::from_slice::<Value>(&request[end + 4..]) {
-                    break body;
-                }
+            if let Some(end) = request.windows(4).position(|at| at == b"\r\n\r\n")
+                && let Ok(body) = serde_json::from_slice::<Value>(&request[end + 4..])
+            {
+                break body;
             }
         };
         let method = body["method"].as_str().unwrap_or_default();

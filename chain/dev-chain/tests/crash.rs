@@ -93,8 +93,7 @@ fn crashes(ignored: Option<u64>) -> Vec<(String, FaultyDisk, Vec<B256>)> {
         });
     }
     run(&disk, &announced);
-    let states = std::mem::take(&mut *states.lock());
-    states
+    std::mem::take(&mut *states.lock())
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod stand;
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -58,9 +58,14 @@ async fn bodies_that_are_no_requests_are_told_and_cost_little() {
         assert_eq!(answer(deep.as_bytes()).1["error"]["code"], -32602);
         let zeros = format!("[{}0]", "0,".repeat(1_000_000));
         assert_eq!(answer(zeros.as_bytes()).1["error"]["code"], -32600);
-        assert_eq!(answer(&vec![b' '; (2 << 20) + 1]).0, 413);
-        let endless = format!("POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n{}", "");
-        let mut endless = endless.into_bytes();
+        // The rest is not read: the connection may be cut before all of it is taken.
+        match post(address, &vec![b' '; (2 << 20) + 1]) {
+            Ok((status, _)) => assert_eq!(status, 413),
+            Err(error) => {
+                assert!(matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{error}")
+            }
+        }
+        let mut endless = b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
         for _ in 0..3 * 1024 {
             endless.extend_from_slice(b"400\r\n");
             endless.extend_from_slice(&[b' '; 1024]);
