@@ -93,13 +93,19 @@ sol! {
         error Lengths(uint256 signers, uint256 stakes);
         error TooManyMembers(uint256 maximum);
         error NoMembers();
-        error EpochNotOver(uint64 endsAt);
+        error EpochNotOver(uint256 endsAt);
         error EpochStale(uint64 epoch, uint64 current);
         error QuorumMissed(uint256 signed, uint256 total);
         error SignatureInvalid();
         error KeepUntilPassed(uint64 keepUntil, uint256 now_);
         error CertificateLength(uint256 length);
         error CertificateVersion(uint16 version);
+        error Bitmap(uint256 members, bytes bitmap);
+        error KnownAnswer(uint256 which);
+        error NotOffered(address offeredTo, address caller);
+        error PrecompileFailed(uint256 precompile);
+        error TagLength(uint256 length);
+        error WriteFailed();
 
         function kind() external view returns (uint32 kind);
         function epoch() external view returns (uint64 epoch);
