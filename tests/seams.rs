@@ -27,6 +27,7 @@ fn sources() -> Vec<PathBuf> {
         "storage-node/disk/src",
         "objects/src",
         "s3-gateway/src",
+        "da-publisher/src",
         "da-publisher/rsema1d/src",
     ]
     .iter()
