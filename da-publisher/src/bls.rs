@@ -238,6 +238,23 @@ mod tests {
         }
     }
 
+    /// A signer and a message as the contracts' own tools made them, with another implementation of the curve.
+    #[test]
+    fn keys_proofs_and_signatures_are_those_of_the_contracts() {
+        let text = include_str!("../../docs/formats/vectors/da_signature.json");
+        let vector: serde_json::Value = serde_json::from_str(text).unwrap();
+        let bytes = |name: &str| hex::decode(vector[name].as_str().unwrap()).unwrap();
+        let secret = SecretKey::from_bytes(&bytes("secret").try_into().unwrap()).unwrap();
+        let verifier = bytes("verifier").try_into().unwrap();
+        let domain = Domain { chain_id: vector["chain_id"].as_u64().unwrap(), verifier };
+        let key = secret.public_key();
+        assert_eq!(key.to_bytes().to_vec(), bytes("key"));
+        assert_eq!(possession_message(&domain, &key), bytes("possession_message"));
+        assert_eq!(secret.prove_possession(&domain).to_bytes().to_vec(), bytes("proof_of_possession"));
+        assert_eq!(bytes("message").len(), crate::statement::Statement::MESSAGE_BYTES);
+        assert_eq!(secret.sign(&bytes("message")).to_bytes().to_vec(), bytes("signature"));
+    }
+
     /// The generator of G2 in EIP-2537's order of coordinates.
     #[test]
     fn keys_are_encoded_as_eip_2537_has_them() {

@@ -9,8 +9,9 @@ use reed_solomon_simd::rate::{HighRateDecoder, HighRateEncoder, RateDecoder, Rat
 
 use crate::field::Element;
 
-/// Bytes of all rows of a slice together while encoding: with the coder's own copy it fits a cache of 2 MiB.
-const ENCODE_BYTES: usize = 256 << 10;
+/// Bytes of all rows of a slice together while encoding. Of 256 KiB to 1 MiB the quickest at 32 MiB: 188 ms instead
+/// of 229 with K = 256, 140 instead of 166 with K = 4; the coder works on a copy in a cache of 2 MiB.
+const ENCODE_BYTES: usize = 1 << 20;
 /// The same while decoding: each call costs 0.29 ms before the first byte, so slices are larger.
 const DECODE_BYTES: usize = 4 << 20;
 /// Bytes of a unit of the code.

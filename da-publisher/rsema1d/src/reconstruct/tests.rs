@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::encode::{Encoded, commit, encode};
+use crate::fingerprint::Points;
 use crate::opening::{Opening, RowError, RowProof};
 use crate::shape::{Profile, Shape};
 use proptest::prelude::*;
@@ -83,6 +84,32 @@ fn an_encoder_that_lies_about_one_row_is_found_out_by_everybody() {
         }
         let error = reconstruct(&opening(&lying), &passing).unwrap_err();
         assert_eq!(error, ReconstructError::NoCodeWord { commitment: lying.commitment() });
+    }
+}
+
+/// A liar that does not take the fingerprints of what it committed to, but of the code word that it changed a row
+/// of: the changed row is refused, original or parity, all others pass, and no four of them give bytes.
+#[test]
+fn a_liar_that_fakes_fingerprints_only_moves_the_contradiction() {
+    let honest = encode(Profile::Small, Bytes::from(noise(5000, 9))).unwrap();
+    let originals: Vec<Bytes> = honest_rows(&honest).into_iter().take(4).collect();
+    for lie in 0..16u32 {
+        let mut rows = honest_rows(&honest);
+        rows[index(lie)] = rows[index(lie)].iter().map(|byte| byte ^ 0x11).collect::<Vec<u8>>().into();
+        let lying = commit(honest.shape(), rows, 4);
+        let points = Points::draw(lying.shape(), &lying.opening().row_root());
+        let fingerprints = originals.iter().map(|row| points.fingerprint(row)).collect();
+        let faked = Opening::new(lying.shape(), lying.opening().row_root(), fingerprints);
+        let commitment = faked.commitment();
+        let opening = faked.check(commitment).unwrap();
+        let check = |row: u32| opening.check_row(lying.row(row).unwrap());
+        assert_eq!(check(lie).unwrap_err(), RowError::Fingerprint { index: lie });
+        let passing: Vec<CheckedRow> = (0..16).filter_map(|row| check(row).ok()).collect();
+        assert_eq!(passing.len(), 15, "row {lie}");
+        for four in passing.windows(4) {
+            let error = reconstruct(&opening, four).unwrap_err();
+            assert_eq!(error, ReconstructError::NoCodeWord { commitment });
+        }
     }
 }
 
