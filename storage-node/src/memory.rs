@@ -32,6 +32,7 @@ struct State {
     shards: BTreeMap<ShardId, Shard>,
     writing: BTreeSet<ShardId>,
     quarantined: BTreeSet<ShardId>,
+    unreadable: BTreeSet<ShardId>,
     highest_token: FencingToken,
     health: Option<NodeHealth>,
     delay: Duration,
@@ -90,6 +91,16 @@ impl MemoryNode {
         true
     }
 
+    /// Lets a shard lie on a sector that cannot be read, until it is put again; whether it was there.
+    pub fn make_unreadable(&self, id: ShardId) -> bool {
+        let mut state = self.state.lock();
+        let is_held = state.shards.contains_key(&id);
+        if is_held {
+            state.unreadable.insert(id);
+        }
+        is_held
+    }
+
     /// Loses a shard; whether it was there.
     pub fn lose(&self, id: ShardId) -> bool {
         self.state.lock().shards.remove(&id).is_some()
@@ -142,6 +153,7 @@ impl MemoryNode {
             Some(held) if !quarantined && held.footer != footer => Err(PutError::Conflict { id }),
             Some(_) if !quarantined => Ok(()),
             _ => {
+                state.unreadable.remove(&id);
                 state.shards.insert(id, Shard { bytes, footer });
                 Ok(())
             }
@@ -153,6 +165,10 @@ impl MemoryNode {
         let state = self.state.lock();
         if state.quarantined.contains(&id) {
             return Err(ReadError::Corrupt { id, corruption: Corruption::Quarantined });
+        }
+        if state.unreadable.contains(&id) {
+            let error = Arc::new(std::io::Error::other("set unreadable by a test"));
+            return Err(ReadError::Io { id, error });
         }
         state.shards.get(&id).cloned().ok_or(ReadError::NotFound { id })
     }

@@ -317,7 +317,7 @@ impl<'a> Fetch<'a> {
                     && self.commitment.is_none()
                 {
                     let Some(commitment) = self.check_footer(&footer) else {
-                        return self.at_fault(shard, &node, true);
+                        return self.at_fault(shard, &node, SourceFault::Corrupt);
                     };
                     self.data.commitments.put(self.chunk, commitment.clone());
                     self.commitment = Some(commitment);
@@ -330,15 +330,7 @@ impl<'a> Fetch<'a> {
             }
             Err(error) => {
                 node.read_failed(&error);
-                match error {
-                    ReadError::NotFound { .. } => self.at_fault(shard, &node, false),
-                    ReadError::Corrupt { .. } | ReadError::OutOfRange { .. } => {
-                        self.at_fault(shard, &node, true)
-                    }
-                    ReadError::Io { .. } | ReadError::Unavailable { .. } => {
-                        self.shards[shard.position()] = Shard::Bad
-                    }
-                }
+                self.at_fault(shard, &node, SourceFault::from(&error).on(&node));
             }
         }
     }
@@ -371,7 +363,7 @@ impl<'a> Fetch<'a> {
                 }
                 _ => {
                     if let Some(node) = self.nodes[shard.position()].clone() {
-                        self.at_fault(shard, &node, true);
+                        self.at_fault(shard, &node, SourceFault::Corrupt);
                     }
                 }
             }
@@ -390,9 +382,8 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// A shard is not what its node should hold: goes on without it and has it repaired.
-    fn at_fault(&mut self, shard: ShardIndex, node: &Node, corrupt: bool) {
-        let fault = if corrupt { SourceFault::Corrupt } else { SourceFault::Missing };
+    /// A shard was not had from its node: goes on without it, and has it repaired if there is anything to.
+    fn at_fault(&mut self, shard: ShardIndex, node: &Node, fault: SourceFault) {
         self.data.found_at_fault(self.chunk.shard(shard), node, fault);
         self.shards[shard.position()] = Shard::Bad;
     }

@@ -37,8 +37,28 @@ pub(crate) enum SourceFault {
     Missing,
     /// The node holds something else under its id.
     Corrupt,
+    /// The node holds it where its disk cannot be read.
+    Unreadable,
     /// The node did not answer.
     Silent,
+}
+
+impl From<&ReadError> for SourceFault {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::NotFound { .. } => Self::Missing,
+            ReadError::Corrupt { .. } | ReadError::OutOfRange { .. } => Self::Corrupt,
+            ReadError::Io { .. } => Self::Unreadable,
+            ReadError::Unavailable { .. } => Self::Silent,
+        }
+    }
+}
+
+impl SourceFault {
+    /// What it is on that node: where a whole disk fails, that a shard cannot be read says no more than silence.
+    pub(crate) fn on(self, node: &Node) -> Self {
+        if self == Self::Unreadable && node.is_suspect() { Self::Silent } else { self }
+    }
 }
 
 impl Rebuilding {
@@ -58,11 +78,7 @@ impl Rebuilding {
             }
             Ok(Err(error)) => {
                 node.read_failed(&error);
-                return Err(match error {
-                    ReadError::NotFound { .. } => SourceFault::Missing,
-                    ReadError::Corrupt { .. } | ReadError::OutOfRange { .. } => SourceFault::Corrupt,
-                    ReadError::Io { .. } | ReadError::Unavailable { .. } => SourceFault::Silent,
-                });
+                return Err(SourceFault::from(&error).on(node));
             }
             Err(_) => {
                 node.failed();

@@ -212,11 +212,16 @@ impl Inner {
             }
             self.look_at(chunk, commitment, located, shard, &mut survey).await;
         }
-        // A node that is silent keeps its shards for a while; one that is gone does not.
+        // A node that is silent, or whose disk fails as a whole, keeps its shards for a while; one that is
+        // gone does not.
         let is_gone = |(shard, fault): &(ShardIndex, Fault)| {
-            let node = self.sink.cluster.node_of(located, *shard);
-            *fault != Fault::Gone(SourceFault::Silent)
-                || node.is_none_or(|node| node.silent_for() >= REBUILD_AFTER)
+            let Some(node) = self.sink.cluster.node_of(located, *shard) else { return true };
+            match fault {
+                Fault::Gone(fault) if fault.on(node) == SourceFault::Silent => {
+                    node.silent_for() >= REBUILD_AFTER
+                }
+                Fault::Gone(_) | Fault::Footer => true,
+            }
         };
         survey.is_whole = survey.lost.iter().all(|lost| is_gone(lost) || !suspects.contains(&lost.0));
         survey.lost.retain(is_gone);

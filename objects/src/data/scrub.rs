@@ -16,7 +16,7 @@ use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::blobs::ChunkRef;
 use ashlar_metadata::namespace::scrubs::{self, ScrubRow};
 use ashlar_metadata::{Commit, KeyRange, OrderedKv, Write};
-use ashlar_storage_node::{BlockRange, ReadError, Verify};
+use ashlar_storage_node::{BlockRange, Verify};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Duration, timeout};
@@ -130,25 +130,26 @@ struct Scrubbed {
 
 impl Inner {
     /// A shard is not what its node should hold: it is queued for repair, and more of the same is looked for.
+    ///
+    /// Of a node that does not answer nothing is known, and nothing is reported.
     pub(super) fn found_at_fault(&self, id: ShardId, node: &Node, fault: SourceFault) {
-        let is_corrupt = fault == SourceFault::Corrupt;
-        if self.report_at_fault(id, node, is_corrupt) == Reported::Known {
+        if fault == SourceFault::Silent || self.report_at_fault(id, node, fault) == Reported::Known {
             return;
         }
-        if is_corrupt {
-            self.scrub_wishes.wish(node.id);
-        } else {
-            self.repairs.want_sweep();
+        match fault {
+            SourceFault::Missing => self.repairs.want_sweep(),
+            _ => self.scrub_wishes.wish(node.id),
         }
     }
 
-    fn report_at_fault(&self, id: ShardId, node: &Node, is_corrupt: bool) -> Reported {
+    fn report_at_fault(&self, id: ShardId, node: &Node, fault: SourceFault) -> Reported {
         let counters = &self.counters;
-        let found = if is_corrupt { &counters.corrupt_shards } else { &counters.missing_shards };
+        let is_missing = fault == SourceFault::Missing;
+        let found = if is_missing { &counters.missing_shards } else { &counters.corrupt_shards };
         let reported = self.repairs.report(id);
         if reported == Reported::Queued {
             found.add(1);
-            tracing::warn!(shard = %id, node = node.id, is_corrupt, "a shard is missing or damaged");
+            tracing::warn!(shard = %id, node = node.id, ?fault, "a shard is missing or damaged");
         }
         reported
     }
@@ -262,7 +263,7 @@ impl Inner {
         node: &Node,
         fault: SourceFault,
     ) -> Result<(), Error> {
-        while self.report_at_fault(id, node, fault == SourceFault::Corrupt) == Reported::Refused {
+        while self.report_at_fault(id, node, fault) == Reported::Refused {
             if self.repair_queued().await? == 0 {
                 // Others are at it: leave them the time.
                 tokio::time::sleep(QUEUE_WAIT).await;
@@ -295,11 +296,7 @@ impl Inner {
             }
             Ok(Err(error)) => {
                 node.read_failed(&error);
-                Ok(Some(match error {
-                    ReadError::NotFound { .. } => SourceFault::Missing,
-                    ReadError::Corrupt { .. } | ReadError::OutOfRange { .. } => SourceFault::Corrupt,
-                    ReadError::Io { .. } | ReadError::Unavailable { .. } => SourceFault::Silent,
-                }))
+                Ok(Some(SourceFault::from(&error).on(node)))
             }
             Err(_) => {
                 node.failed();

@@ -194,6 +194,55 @@ async fn redundancy_is_not_called_full_on_an_older_sweeps_word() {
     assert!(world.data.stats().redundancy_full, "{:?}", world.data.stats());
 }
 
+#[tokio::test]
+async fn a_shard_on_a_bad_sector_is_found_and_stored_again() {
+    let mut rng = seeded();
+    let world = World::new(6).await;
+    let (one, other) = (random_bytes(&mut rng, 900_000), random_bytes(&mut rng, 900_000));
+    let (one_blob, other_blob) = (world.put(&one).await, world.put(&other).await);
+    world.data.sweep_once().await.unwrap();
+    let before = held(&world).await;
+    let first_of = |blob: BlobId| {
+        let chunk = crate::data::chunker_id(blob).chunk(0);
+        *world.shards().iter().find(|(_, id)| id.chunk == chunk && id.shard.0 == 1).unwrap()
+    };
+    let (read, (node, scrubbed)) = (first_of(one_blob), first_of(other_blob));
+    assert!(world.node(read.0).make_unreadable(read.1) && world.node(node).make_unreadable(scrubbed));
+    world.assert_reads(one_blob, &one).await;
+    assert_eq!(world.data.stats().scrub_nodes, 1, "found by a read");
+    assert_eq!(world.data.repair_once().await.unwrap(), 1);
+    world.data.scrub_once().await.unwrap();
+    assert_eq!(world.data.repair_once().await.unwrap(), 1, "found by the scrub");
+    world.data.scrub_wished_once().await.unwrap();
+    world.data.scrub_wished_once().await.unwrap();
+    assert_eq!(world.data.stats().scrub_nodes, 0, "{:?}", world.data.stats());
+    world.data.sweep_once().await.unwrap();
+    assert!(world.data.stats().redundancy_full);
+    assert_eq!(held(&world).await, before);
+    world.assert_reads(other_blob, &other).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_as_a_whole_keeps_its_shards_for_a_while() {
+    let mut rng = seeded();
+    let world = World::new(7).await;
+    let mut blobs = Vec::new();
+    for _ in 0..20 {
+        let bytes = some_bytes(&mut rng, 300_000);
+        blobs.push((world.put(&bytes).await, bytes));
+    }
+    let before = world.shards();
+    for id in world.node(3).ids() {
+        world.node(3).make_unreadable(id);
+    }
+    for (blob, bytes) in &blobs {
+        world.assert_reads(*blob, bytes).await;
+    }
+    world.data.scrub_once().await.unwrap();
+    assert_eq!(world.data.repair_once().await.unwrap(), 0, "the node is suspect");
+    assert_eq!(world.shards(), before);
+}
+
 /// Damages what lies on a node, each shard in its own way; some are spared.
 async fn ruin(world: &World, node: usize, rng: &mut StdRng) {
     for id in world.node(node).ids() {
