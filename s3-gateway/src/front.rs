@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ashlar_objects::Store;
@@ -126,14 +127,14 @@ impl Front {
         let slot = self.in_flight.clone().try_acquire_owned();
         self.meter.in_flight().increment(1.0);
         let mut ending = Ending { meter: self.meter.clone(), operation: None, started, slot: None };
+        let source = Source::new(incoming, &parts.headers, self.drainer.clone());
+        let waiting = source.waiting();
         let outcome = match slot {
             Ok(slot) => {
                 ending.slot = Some(slot);
-                let source = Source::new(incoming, &parts.headers, self.drainer.clone());
                 self.answer(&mut seen, parts, source, peer, &request_id).await
             }
             Err(_) => {
-                let source = Source::new(incoming, &parts.headers, self.drainer.clone());
                 drop(source);
                 Err(Failure::new(
                     Code::SlowDown,
@@ -155,6 +156,9 @@ impl Front {
         let headers = reply.headers_mut();
         headers.insert(REQUEST_ID, objects_read::ascii(request_id.to_string()));
         headers.insert(HOST_ID, self.host_id_value.clone());
+        if waiting.is_some_and(|waiting| waiting.load(Ordering::Relaxed)) {
+            headers.insert(http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let (Some(origin), Some(bucket)) = (&seen.origin, &seen.bucket)
             && seen.method != Method::OPTIONS
         {

@@ -104,6 +104,8 @@ impl Gateway {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
+            // Who has said all he has to say still gets his answer.
+            .half_close(true)
             .header_read_timeout(self.limits.header_timeout)
             .max_buf_size(self.limits.connection_buffer_bytes.max(8192))
             .serve_connection(io, service);

@@ -2,11 +2,12 @@
 //!
 //! Closing a socket with unread bytes resets it, and a reset can overtake the answer. Invariant: bounded in
 //! bytes and time; nothing is read of a body whose client still waits for `100 Continue`, because reading
-//! is what would send it.
+//! is what would send it. Such a client need not send the body after its answer, and what it sends next would
+//! be taken for it: [`Source::waiting`] is how the server knows to close the connection.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -60,20 +61,34 @@ impl Drainer {
 pub(crate) struct Source {
     incoming: Option<Incoming>,
     drainer: Arc<Drainer>,
-    untouched_and_waiting: bool,
+    /// Whether its client still waits for leave to send it, if it ever asked.
+    waiting: Option<Arc<AtomicBool>>,
 }
 
 impl Source {
     pub(crate) fn new(incoming: Incoming, headers: &HeaderMap, drainer: Arc<Drainer>) -> Self {
-        let waiting = headers.contains_key(http::header::EXPECT);
-        Self { incoming: Some(incoming), drainer, untouched_and_waiting: waiting }
+        let waits = headers.contains_key(http::header::EXPECT) && !incoming.is_end_stream();
+        let waiting = waits.then(|| Arc::new(AtomicBool::new(true)));
+        Self { incoming: Some(incoming), drainer, waiting }
+    }
+
+    /// Tells, also when the body is gone, whether its client was never given leave to send it; none if it did
+    /// not ask for leave.
+    pub(crate) fn waiting(&self) -> Option<Arc<AtomicBool>> {
+        self.waiting.clone()
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.load(Ordering::Relaxed))
     }
 
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        self.untouched_and_waiting = false;
+        if let Some(waiting) = &self.waiting {
+            waiting.store(false, Ordering::Relaxed);
+        }
         match &mut self.incoming {
             Some(incoming) => Pin::new(incoming).poll_frame(cx),
             None => Poll::Ready(None),
@@ -88,7 +103,7 @@ impl Source {
 impl Drop for Source {
     fn drop(&mut self) {
         let Some(incoming) = self.incoming.take() else { return };
-        if !incoming.is_end_stream() && !self.untouched_and_waiting {
+        if !incoming.is_end_stream() && !self.is_waiting() {
             self.drainer.clone().take(incoming);
         }
     }

@@ -1,6 +1,6 @@
 //! Bodies in every framing, and every way in which they can be wrong: nothing of those is stored.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::gateway::wire;
@@ -201,6 +201,25 @@ async fn continue_is_sent_to_the_right_ones_only() {
         (Who::Nobody, format!("/{bucket}/k"), 403),
         (Who::Main, "/no-such-bucket/k".to_owned(), 404),
     ] {
-        assert_eq!(open(request(who, &path)).await.1.status, status, "{path}");
+        let (mut stream, answer) = open(request(who, &path)).await;
+        assert_eq!(answer.status, status, "{path}");
+        // What such a client sends next would be taken for the body that it need not send any more.
+        assert_eq!(answer.header("connection"), Some("close"), "{path}");
+        let next = Request::new("GET", "/").signed(Who::Main);
+        let mut rest = Vec::new();
+        if stream.write_all(&next).await.is_ok() && stream.read_to_end(&mut rest).await.is_ok() {
+            assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+        }
     }
+}
+
+#[tokio::test]
+async fn who_closes_his_half_gets_his_answer() {
+    let world = World::new().await;
+    let bucket = world.bucket().await;
+    let mut stream = TcpStream::connect(world.address).await.expect("connected");
+    let request = Request::new("PUT", &format!("/{bucket}/k")).payload(UNSIGNED).body(b"data");
+    stream.write_all(&request.signed(Who::Main)).await.expect("sent");
+    stream.shutdown().await.expect("half closed");
+    assert_eq!(wire::read(&mut stream).await.status, 200);
 }
