@@ -47,13 +47,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ashlar_chunker::RebuildPlans;
 use ashlar_metadata::OrderedKv;
-use ashlar_metadata::namespace::blobs::{BlobId, ChunkRef};
+use ashlar_metadata::namespace::blobs::BlobId;
 use ashlar_storage_node::{FencingToken, ShardService};
 use bytes::Bytes;
 use futures::Stream;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 pub use config::DataConfig;
 pub(crate) use digests::DigestRequest;
@@ -121,13 +122,14 @@ impl DataPath {
     ///
     /// `nodes` are all that this process can talk to: number, service, failure domain. With `sole_process`
     /// earlier sessions are fenced in the same commit: only for a process that holds the data directory's
-    /// lock, because it ends every other writer for good.
+    /// lock, because it ends every other writer for good. `tasks` is the group of what outlives a request.
     pub(crate) async fn open(
         kv: Arc<dyn OrderedKv>,
         nodes: BTreeMap<u16, (Arc<dyn ShardService>, String)>,
         config: DataConfig,
         clock: Clock,
         sole_process: bool,
+        tasks: TaskTracker,
     ) -> Result<Self, Error> {
         let nodes = nodes::Nodes::new(nodes);
         nodes.probe(false).await;
@@ -156,7 +158,7 @@ impl DataPath {
             scrub_wishes: scrub::ScrubWishes::open(&*kv).await?,
             kv,
             session,
-            md5_lanes: md5_lanes::Md5Lanes::new(cpu.clone()),
+            md5_lanes: md5_lanes::Md5Lanes::new(cpu.clone(), tasks),
             cpu,
             write_budget: intake::WriteBudget::new(&config),
             read_budget: read::ReadBudget::new(config.read_bytes, config.readers_max),
@@ -205,11 +207,10 @@ impl DataPath {
     pub(crate) fn read_blob(
         &self,
         blob: BlobId,
-        first_page: Option<Arc<[ChunkRef]>>,
         range: Range<u64>,
         reader: Arc<ReaderGuard>,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
-        self.inner.read_blob(chunker_id(blob), first_page, range, reader)
+        self.inner.read_blob(chunker_id(blob), range, reader)
     }
 
     /// Counters and gauges of now.

@@ -268,7 +268,7 @@ impl Store {
             .map_ok(move |pieces| {
                 let (data, guard) = (data.clone(), Arc::clone(&guard));
                 stream::iter(pieces)
-                    .map(move |(blob, range)| data.read_blob(blob, None, range, Arc::clone(&guard)))
+                    .map(move |(blob, range)| data.read_blob(blob, range, Arc::clone(&guard)))
                     .try_flatten()
             })
             .try_flatten()

@@ -58,9 +58,11 @@ impl Store {
     /// Opens a store: takes a session, fences dead ones, reads or makes the cluster map.
     pub async fn open(parts: StoreParts) -> Result<Self, Error> {
         let StoreParts { kv, nodes, users, data, lifecycle_day, clock, only_process } = parts;
-        let data = DataPath::open(Arc::clone(&kv), nodes, data, clock.clone(), only_process).await?;
+        let tasks = TaskTracker::new();
+        let data =
+            DataPath::open(Arc::clone(&kv), nodes, data, clock.clone(), only_process, tasks.clone()).await?;
         let (buckets, lifecycle) = (BucketCache::default(), Worker::new(lifecycle_day));
-        let inner = Inner { kv, data, users, buckets, lifecycle, clock, tasks: TaskTracker::new() };
+        let inner = Inner { kv, data, users, buckets, lifecycle, clock, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -77,17 +77,22 @@ impl Bench {
         ObjectName { bucket: self.bucket.clone(), key: ObjectKey::new(key).unwrap(), version }
     }
 
-    async fn put_if(&self, key: &str, bytes: &[u8], conditions: Conditions) -> Result<Written, Error> {
-        let request = PutObject {
+    /// A plain put, to be changed.
+    fn new_object(&self, key: &str, bytes: &[u8]) -> Result<PutObject, Error> {
+        Ok(PutObject {
             bucket: self.bucket.clone(),
             key: ObjectKey::new(key)?,
             attributes: Attributes::default(),
             tags: Tags::default(),
             acl: None,
-            conditions,
+            conditions: Conditions::default(),
             lock: Lock::default(),
             payload: payload(bytes),
-        };
+        })
+    }
+
+    async fn put_if(&self, key: &str, bytes: &[u8], conditions: Conditions) -> Result<Written, Error> {
+        let request = PutObject { conditions, ..self.new_object(key, bytes)? };
         self.test.store.put_object(&self.cx, request).await
     }
 

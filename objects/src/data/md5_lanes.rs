@@ -43,7 +43,8 @@ pub(crate) struct Md5Lanes {
     tasks: TaskTracker,
 }
 
-/// Whoever serves the queue; a panic passes the office on to the next row that comes.
+/// Whoever serves the queue. After a panic rows that wait are given up, which whoever waits is told, and the
+/// next that comes finds the office free.
 struct Serving {
     queue: Arc<Mutex<Queue>>,
     given_up: bool,
@@ -52,14 +53,17 @@ struct Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         if !self.given_up {
-            self.queue.lock().served = false;
+            let mut queue = self.queue.lock();
+            queue.served = false;
+            queue.rows.clear();
         }
     }
 }
 
 impl Md5Lanes {
-    pub(crate) fn new(cpu: CpuPool) -> Self {
-        Self { queue: Arc::default(), cpu, tasks: TaskTracker::new() }
+    /// `tasks` is the group of its task.
+    pub(crate) fn new(cpu: CpuPool, tasks: TaskTracker) -> Self {
+        Self { queue: Arc::default(), cpu, tasks }
     }
 
     /// The state after `bytes`.
@@ -159,7 +163,7 @@ mod tests {
         let seed = rand::rng().random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
-        let lanes = Md5Lanes::new(CpuPool::new(2));
+        let lanes = Md5Lanes::new(CpuPool::new(2), TaskTracker::new());
         let bodies: Vec<Vec<Bytes>> = (0..40)
             .map(|_| {
                 let rows = random.random_range(0..6);
@@ -198,8 +202,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_waits_for_one_who_died_serving() {
+        let lanes = Md5Lanes::new(CpuPool::new(1), TaskTracker::new());
+        let serving = Serving { queue: Arc::clone(&lanes.queue), given_up: false };
+        lanes.queue.lock().served = true;
+        let mut waits = Box::pin(lanes.update(Md5State::new(), Bytes::from_static(b"stone")));
+        assert!(futures::poll!(&mut waits).is_pending());
+        drop(serving);
+        assert!(waits.await.is_err());
+        let next = lanes.update(Md5State::new(), Bytes::from_static(b"stone")).await.unwrap();
+        let expected: [u8; 16] = md5::Md5::digest(b"stone").into();
+        assert_eq!(next.finalize(), expected);
+    }
+
+    #[tokio::test]
     async fn who_leaves_takes_nobody_along() {
-        let lanes = Md5Lanes::new(CpuPool::new(1));
+        let lanes = Md5Lanes::new(CpuPool::new(1), TaskTracker::new());
         let bytes = Bytes::from(vec![7; 262_144]);
         let mut leaves = Box::pin(lanes.update(Md5State::new(), bytes.clone()));
         assert!(futures::poll!(&mut leaves).is_pending());

@@ -1,6 +1,6 @@
 //! A blob on its way out: a stream that fetches what its client keeps up with.
 //!
-//! A reader begins with 64 KiB and doubles what it fetches at a time, up to 1 MiB, while its client keeps
+//! A reader begins with 64 KiB and doubles what it fetches at a time, up to 512 KiB, while its client keeps
 //! pace; one segment is fetched ahead. What was read and not yet dropped by whoever took it counts against
 //! one budget. Segments grow beyond one block only where the budget has room, and beyond half of it only for
 //! clients that have proven their pace past what a socket's buffers swallow. Where it has none, a reader gets
@@ -227,12 +227,11 @@ impl Inner {
     pub(super) fn read_blob(
         self: &Arc<Self>,
         blob: BlobId,
-        first_page: Option<Arc<[ChunkRef]>>,
         range: Range<u64>,
         reader: Arc<ReaderGuard>,
     ) -> Result<impl Stream<Item = Result<Bytes, Error>> + Send + use<>, Error> {
         let reader = BlobReader {
-            pages: ChunkPages { blob: super::row_id(blob), page: first_page.map(|page| (0, page)) },
+            pages: ChunkPages { blob: super::row_id(blob), page: None },
             blob,
             accounted: range.end.saturating_sub(range.start) > UNACCOUNTED_BYTES,
             left: range,

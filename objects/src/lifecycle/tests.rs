@@ -1,3 +1,5 @@
+//! What rules are refused, and what of a key they end and when.
+
 use proptest::prelude::*;
 
 use super::check::check;

@@ -15,16 +15,7 @@ fn until(mode: RetentionMode, after: i64) -> Retention {
 
 impl Bench {
     async fn put_locked(&self, key: &str, lock: Lock) -> Result<Written, Error> {
-        let request = PutObject {
-            bucket: self.bucket.clone(),
-            key: ObjectKey::new(key)?,
-            attributes: Attributes::default(),
-            tags: Tags::default(),
-            acl: None,
-            conditions: Conditions::default(),
-            lock,
-            payload: payload(b"stone"),
-        };
+        let request = PutObject { lock, ..self.new_object(key, b"stone")? };
         self.test.store.put_object(&self.cx, request).await
     }
 

@@ -71,8 +71,7 @@ async fn stalled_readers_hold_a_block_each_and_fast_ones_finish() {
     let length = u64::try_from(bytes.len()).unwrap();
     let mut stalled = Vec::new();
     for _ in 0..2_000 {
-        let mut stream =
-            world.data.read_blob(blob, None, 0..length, world.data.enter_reader()).unwrap().boxed();
+        let mut stream = world.data.read_blob(blob, 0..length, world.data.enter_reader()).unwrap().boxed();
         // As an HTTP connection does: takes what it can get, though its socket swallows nothing.
         let mut queued = vec![stream.next().await.unwrap().unwrap()];
         while let Some(piece) = stream.next().now_or_never().filter(|_| queued.len() < 16) {
@@ -99,7 +98,7 @@ async fn a_reader_that_slows_down_gets_less() {
     let bytes = random_bytes(&mut seeded(), 40 << 20);
     let blob = world.put(&bytes).await;
     let length = u64::try_from(bytes.len()).unwrap();
-    let mut stream = world.data.read_blob(blob, None, 0..length, world.data.enter_reader()).unwrap().boxed();
+    let mut stream = world.data.read_blob(blob, 0..length, world.data.enter_reader()).unwrap().boxed();
     let mut most = 0;
     for _ in 0..300 {
         stream.next().await.unwrap().unwrap();
@@ -119,7 +118,7 @@ async fn there_is_a_most_of_readers() {
     let world = World::with(6, DataConfig { readers_max: 2, ..Default::default() }).await;
     let blob = world.put(&random_bytes(&mut seeded(), 100)).await;
     let guard = world.data.enter_reader();
-    let open = || world.data.read_blob(blob, None, 0..100, Arc::clone(&guard));
+    let open = || world.data.read_blob(blob, 0..100, Arc::clone(&guard));
     let (first, second) = (open().unwrap(), open().unwrap());
     assert!(matches!(open().map(|_| ()), Err(Error::SlowDown { .. })));
     drop(first);

@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use rand::rngs::StdRng;
 use rand::{Rng, RngCore, SeedableRng};
+use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::data::{DataConfig, DataPath, DigestRequest, StoredBlob};
@@ -113,7 +114,7 @@ impl World {
     }
 
     pub(super) async fn read(&self, blob: BlobId, range: Range<u64>) -> Result<Bytes, Error> {
-        let stream = self.data.read_blob(blob, None, range, self.data.enter_reader())?;
+        let stream = self.data.read_blob(blob, range, self.data.enter_reader())?;
         let add = async |mut all: BytesMut, piece: Bytes| {
             all.extend_from_slice(&piece);
             Ok(all)
@@ -148,5 +149,5 @@ async fn open(
         })
         .collect();
     let kv: Arc<dyn OrderedKv> = Arc::<MemoryKv>::clone(kv);
-    DataPath::open(kv, nodes, config, Clock::System, true).await.unwrap()
+    DataPath::open(kv, nodes, config, Clock::System, true, TaskTracker::new()).await.unwrap()
 }
