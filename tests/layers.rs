@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "ashlar",
         &[
@@ -27,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("ashlar-objects", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-storage-node", &["ashlar-chunker", "ashlar-disk"]),
     ("ashlar-metadata", &["ashlar-disk"]),
+    ("ashlar-verify", &["ashlar-chunker"]),
     ("ashlar-disk", &[]),
     ("ashlar-chunker", &[]),
 ];

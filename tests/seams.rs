@@ -27,6 +27,7 @@ fn sources() -> Vec<PathBuf> {
         "storage-node/disk/src",
         "objects/src",
         "s3-gateway/src",
+        "da-publisher/verify/src",
     ]
     .iter()
     .map(|folder| root.join(folder))
