@@ -16,6 +16,7 @@ pub mod locks;
 pub mod manifests;
 pub mod outbox;
 pub mod publish;
+pub mod record;
 pub mod scrubs;
 pub mod sessions;
 pub mod types;

@@ -69,7 +69,11 @@ impl From<Error> for Refusal {
             Error::InvalidRequest { .. } | Error::InvalidArgument { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", error.to_string())
             }
-            Error::SlowDown { .. } | Error::TooFewNodes { .. } | Error::OutcomeUnknown => {
+            Error::NoLogEntry => Self::new(StatusCode::NOT_FOUND, "NoLogEntry", error.to_string()),
+            Error::SlowDown { .. }
+            | Error::TooFewNodes { .. }
+            | Error::OutcomeUnknown
+            | Error::NotYetDurable { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", error.to_string())
             }
             other => Self::internal("the store", &other),

@@ -7,6 +7,7 @@ use anyhow::Context;
 use ashlar_metadata::{EmbeddedKv, OrderedKv};
 use ashlar_objects::clock::Clock;
 use ashlar_objects::lifecycle::LifecycleDay;
+use ashlar_objects::log::Publishing;
 use ashlar_objects::users::{KeyRing, MasterKey, RootCredentials, SecretKey, Users};
 use ashlar_objects::{DataConfig, Store, StoreParts};
 use ashlar_storage_node::ShardService;
@@ -41,6 +42,7 @@ pub(crate) async fn open(
         nodes: by_number(nodes),
         users,
         data: data_config(tree),
+        publishing: Publishing::default(),
         lifecycle_day: LifecycleDay::of_seconds(tree.background.lifecycle_day_s),
         clock: Clock::System,
         only_process: true,
