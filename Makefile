@@ -10,7 +10,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ASHLAR_CACHE)/tools/bin/cargo-deny
 
 .NOTPARALLEL:
-.PHONY: help build release test fmt lint unit deny advisories conformance crash bench
+.PHONY: help build release test fmt lint unit deny advisories contracts conformance chain crash bench
 
 help: ## What can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,7 +21,7 @@ build: ## The binary as tests and the demo run it: quick to build, hot crates op
 release: ## The binary as it is measured and deployed.
 	cargo build --locked --release --package ashlar
 
-test: lint unit deny conformance crash ## Everything below; what CI runs.
+test: lint unit deny contracts conformance chain crash ## Everything below; what CI runs.
 
 fmt: ## Formats the sources.
 	cargo fmt --all
@@ -42,8 +42,18 @@ advisories: $(CARGO_DENY) ## Known vulnerabilities; their database comes from th
 $(CARGO_DENY):
 	cargo install --locked --debug --root $(ASHLAR_CACHE)/tools --version $(CARGO_DENY_VERSION) cargo-deny
 
+contracts: ## Contracts: artifacts, vectors and gas are as committed; unit, fuzz, invariant and attack tests.
+	chain/contracts/build --check
+	chain/contracts/build --vectors --check
+	chain/contracts/build --test
+	chain/contracts/build --gas --check
+
 conformance: build ## Unchanged S3 clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
+
+chain: ## Unchanged clients of Ethereum against the dev chain; what they need is installed on the first use.
+	cargo build --locked --package ashlar-dev-chain --example serve
+	ops/conformance/chain/run --serve $(CARGO_TARGET_DIR)/debug/examples/serve
 
 crash: build ## SIGKILL while clients write, deleted and corrupted nodes, lost metadata.
 	ops/crash/run --rounds 5 --bin $(ASHLAR_BIN)

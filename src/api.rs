@@ -11,6 +11,7 @@ mod health;
 mod listener;
 mod metrics_page;
 mod nodes;
+mod objects;
 mod refusal;
 mod status;
 mod users;
@@ -30,12 +31,14 @@ use axum::{Json, Router};
 use tokio_util::sync::CancellationToken;
 
 use crate::configuration::CodingChoice;
+use crate::roles::publishing::Publishing;
 use crate::roles::storage::StorageNodes;
 use refusal::{REQUEST_ID, Refusal};
 
 pub(crate) use buckets::BucketsPage;
 pub(crate) use listener::serve;
 pub(crate) use metrics_page::{Histograms, install as install_metrics, labels};
+pub(crate) use objects::sequence_of;
 
 /// Largest body that the API reads, in bytes.
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -56,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) coding: CodingChoice,
     /// Where S3 is.
     pub(crate) s3_endpoint: String,
+    /// The log of commitments, where it is published.
+    pub(crate) publishing: Option<Arc<Publishing>>,
     /// Cancelled when a stop was asked for.
     pub(crate) stopping: CancellationToken,
 }
@@ -90,7 +95,10 @@ fn router(server: Arc<Server>) -> Router {
         .route("/users/{name}/keys", get(users::list_keys).post(users::add_key))
         .route("/users/{name}/keys/{access_key}", delete(users::remove_key))
         .route("/buckets", get(buckets::list))
-        .route("/buckets/{name}", get(buckets::show));
+        .route("/buckets/{name}", get(buckets::show))
+        .route("/objects/{bucket}", get(objects::show))
+        .route("/proofs/{bucket}", get(objects::prove))
+        .route("/da/sample", get(objects::sample));
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -129,6 +137,11 @@ fn context(principal: Principal) -> RequestContext {
         referer: None,
         keys: Vec::new(),
     }
+}
+
+/// The same for a caller who proved who he is.
+fn of(credentials::Caller(identity): credentials::Caller) -> RequestContext {
+    context(Principal::User(identity))
 }
 
 /// A JSON answer or why there is none.

@@ -61,6 +61,28 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<BucketsCommand>,
     },
+    /// The proof that an object is in the log, as a file that anybody can check
+    Proof {
+        #[command(flatten)]
+        server: ServerAddress,
+        /// Which object, like s3://bucket/key
+        object: String,
+        /// Which version [default: the current one]
+        #[arg(long, value_name = "ID")]
+        version_id: Option<String>,
+        /// The receipt of the write (`x-ashlar-receipt`) whose promise is to be shown kept or broken
+        #[arg(long, value_name = "TEXT")]
+        receipt: Option<String>,
+    },
+    /// Check that an object is in the log; needs a trust file and trusts nothing else
+    Verify(VerifyFlags),
+    /// The data-availability layer
+    Da {
+        #[command(flatten)]
+        server: ServerAddress,
+        #[command(subcommand)]
+        command: DaCommand,
+    },
     /// The configuration
     Config {
         #[command(subcommand)]
@@ -113,6 +135,9 @@ pub(crate) struct ServerFlags {
     /// Where health, metrics and the API listen [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
     api_listen: Option<SocketAddr>,
+    /// Where the embedded chain answers JSON-RPC [default: 127.0.0.1:8545]
+    #[arg(long, value_name = "ADDR")]
+    chain_listen: Option<SocketAddr>,
     /// Take secret keys in clear from other machines, because something in front encrypts
     #[arg(long)]
     allow_plaintext_auth: bool,
@@ -132,11 +157,56 @@ impl ServerFlags {
         values.extend(self.coding.map(|coding| ("coding", "coding", text(&coding))));
         values.extend(self.s3_listen.map(|address| ("s3.listen", "s3-listen", text(&address))));
         values.extend(self.api_listen.map(|address| ("api.listen", "api-listen", text(&address))));
+        values.extend(self.chain_listen.map(|address| ("chain.listen", "chain-listen", text(&address))));
         if self.allow_plaintext_auth {
             values.push(("api.allow_plaintext_auth", "allow-plaintext-auth", Value::Boolean(true)));
         }
         values
     }
+}
+
+/// `ashlar da …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum DaCommand {
+    /// Ask for random rows of a batch, and tell what their being served shows
+    Sample {
+        /// Which batch of the log [default: the newest that is anchored]
+        #[arg(long, value_name = "N")]
+        sequence: Option<u64>,
+        /// How many rows
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        rows: u32,
+    },
+}
+
+/// `ashlar verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyFlags {
+    #[command(flatten)]
+    pub(crate) server: ServerAddress,
+    /// Which object, like s3://bucket/key
+    pub(crate) object: String,
+    /// Which version [default: whichever the proof is of]
+    #[arg(long, value_name = "ID")]
+    pub(crate) version_id: Option<String>,
+    /// Bytes to hold against it; `-` reads standard input
+    #[arg(long, value_name = "PATH")]
+    pub(crate) file: Option<PathBuf>,
+    /// A proof that was saved; otherwise the server is asked for one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) proof: Option<PathBuf>,
+    /// The receipt of the write, to show its promise kept or broken
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) receipt: Option<String>,
+    /// What you trust: chain, contracts, publisher, checkpoint
+    #[arg(long, value_name = "FILE", default_value = "ashlar-data/trust.json")]
+    pub(crate) trust: PathBuf,
+    /// Where to ask the chain; name two or more to have them agree
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) chain_rpc: Vec<String>,
+    /// A block that you have from a source of your own, instead of asking: NUMBER:HASH
+    #[arg(long, value_name = "BLOCK")]
+    pub(crate) pin: Option<String>,
 }
 
 /// Where the server is, who asks, and how the answer is shown.

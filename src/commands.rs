@@ -2,6 +2,8 @@
 //!
 //! Invariant: with `--json` the answer is what the API gave and nothing else stands on standard output.
 
+pub(crate) mod proofs;
+
 use anyhow::Context;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +35,10 @@ pub(crate) async fn status(server: &ServerAddress) -> anyhow::Result<()> {
             ("room", bytes(status.writable_bytes)),
             ("memory", bytes(status.resident_bytes)),
         ];
+        if let Some(log) = &status.log {
+            lines.push(("log", format!("{} batches sealed, {} anchored", log.sealed, log.anchored)));
+            lines.push(("chain", log.chain.clone()));
+        }
         for journal in &status.journals {
             lines.push(("journal", format!("{} ({})", journal.dir, bytes(journal.bytes))));
         }

@@ -16,9 +16,12 @@ mod layout;
 mod lock;
 mod secrets;
 
-pub(crate) use layout::{JOURNAL_NAME, Layout, NodePlace};
+pub(crate) use layout::{DA_NAME, JOURNAL_NAME, Layout, NodePlace};
 pub(crate) use lock::DirectoryLock;
-pub(crate) use secrets::{GivenRoot, RootOrigin, keep_root_credentials, master_key, root_credentials_path};
+pub(crate) use secrets::{
+    GivenRoot, RootOrigin, keep_root_credentials, master_key, read_public, root_credentials_path,
+    write_public,
+};
 
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,7 @@ mod command_line;
 mod commands;
 mod configuration;
 mod data_directory;
+mod evidence;
 mod logging;
 mod output;
 mod process;
@@ -66,6 +67,12 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Nodes { server, command } => ask(commands::nodes(&server, command)),
         Command::Users { server, command } => ask(commands::users(&server, command)),
         Command::Buckets { server, command } => ask(commands::buckets(&server, command)),
+        Command::Proof { server, object, version_id, receipt } => {
+            let object = object.parse().map_err(anyhow::Error::msg)?;
+            ask(commands::proofs::proof(&server, &object, version_id.as_deref(), receipt.as_deref()))
+        }
+        Command::Da { server, command } => ask(commands::proofs::da(&server, &command)),
+        Command::Verify(flags) => runtime()?.block_on(commands::proofs::verify(&flags)),
         Command::Config { command: ConfigCommand::Check(flags) } => {
             Loaded::from_process(&flags)?;
             output::print("The configuration can be started from.\n")?;
@@ -99,7 +106,11 @@ fn run_roles(roles: &[Role], flags: &ServerFlags) -> anyhow::Result<ExitCode> {
 
 /// Runs a command that asks a server.
 fn ask(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("starting the runtime")?.block_on(command)?;
+    runtime()?.block_on(command)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("starting the runtime")
 }

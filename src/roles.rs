@@ -5,4 +5,5 @@
 pub(crate) mod gateway;
 pub(crate) mod metadata;
 pub(crate) mod objects;
+pub(crate) mod publishing;
 pub(crate) mod storage;

@@ -25,7 +25,7 @@ use crate::data_directory::{self, DirectoryLock, GivenRoot, Layout};
 use crate::process::{self, StopSignals};
 use crate::progress::Progress;
 use crate::roles::storage::StorageNodes;
-use crate::roles::{gateway, metadata, objects};
+use crate::roles::{gateway, metadata, objects, publishing};
 use crate::{logging, output};
 use announcement::Announcement;
 
@@ -128,14 +128,29 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     let (users, root) =
         objects::users(&opened.metadata, opened.master_key.clone(), opened.root.pair.clone()).await?;
     data_directory::keep_root_credentials(&opened.tree.data_dir, &root.identity.access_key, &root.secret)?;
-    let store = objects::open(&opened.metadata, &opened.nodes, users, &opened.tree).await?;
+    let prepared = match opened.tree.publish.enabled {
+        true => Some(publishing::prepare(&opened.tree, &opened.layout, &opened.master_key).await?),
+        false => None,
+    };
+    let store =
+        objects::open(&opened.metadata, &opened.nodes, users, &opened.tree, prepared.as_ref()).await?;
     store.start_background(&background);
+    let (publishing_tasks, publishing_stop) = (TaskTracker::new(), CancellationToken::new());
+    let publishing = match prepared {
+        Some(prepared) => {
+            let started =
+                prepared.start(store.clone(), &opened.metadata, &publishing_tasks, &publishing_stop);
+            Some(Arc::new(started.await?))
+        }
+        None => None,
+    };
 
     let s3 = bind(opened.tree.s3.listen, "s3.listen").await?;
     let api = bind(opened.tree.api.listen, "api.listen").await?;
     let announcement = Announcement {
         s3: s3.local_addr().context("asking for the S3 address")?,
         api: api.local_addr().context("asking for the API's address")?,
+        chain: publishing.as_ref().map(|publishing| publishing.chain_url().to_owned()),
         tree: &opened.tree,
         layout: &opened.layout,
         root: &root,
@@ -150,6 +165,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         started: opened.started,
         coding: opened.tree.coding,
         s3_endpoint: format!("http://{}", announcement.s3),
+        publishing: publishing.clone(),
         stopping: stopping.clone(),
     });
     tasks.spawn(api::serve(api, server, closing.clone()));
@@ -175,6 +191,12 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         closing.cancel();
         tasks.close();
         tasks.wait().await;
+        publishing_stop.cancel();
+        publishing_tasks.close();
+        publishing_tasks.wait().await;
+        if let Some(publishing) = &publishing {
+            publishing.close().await;
+        }
         served.context("serving S3")
     };
     tokio::select! {

@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Text that may stand in some files only, and why.
 const SEAMS: [(&str, &[&str], &str); 6] = [
-    ("SystemTime::now", &["objects/src/clock.rs"], "the time of day comes from `Clock`"),
+    (
+        "SystemTime::now",
+        &["objects/src/clock.rs", "chain/dev-chain/src/clock.rs"],
+        "the time of day comes from `Clock`",
+    ),
     ("tokio::spawn(", &["metadata/src/conformance.rs"], "tasks belong to a group that can be waited for"),
     ("thread::spawn(", &[], "threads have names: `thread::Builder`"),
     ("std::fs::", &["src/", "storage-node/disk/src/"], "durable bytes go through `Disk`"),
@@ -27,6 +31,11 @@ fn sources() -> Vec<PathBuf> {
         "storage-node/disk/src",
         "objects/src",
         "s3-gateway/src",
+        "chain/src",
+        "chain/dev-chain/src",
+        "da-publisher/src",
+        "da-publisher/rsema1d/src",
+        "da-publisher/verify/src",
     ]
     .iter()
     .map(|folder| root.join(folder))

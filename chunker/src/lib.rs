@@ -61,7 +61,7 @@ mod layout;
 mod object;
 mod proof;
 mod rebuild;
-mod tree;
+pub mod tree;
 #[cfg(test)]
 mod vectors;
 

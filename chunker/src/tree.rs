@@ -17,11 +17,14 @@ pub(crate) const SHARDS: u8 = 0x23;
 /// Node tag of the tree over the parts of an object.
 pub(crate) const PARTS: u8 = 0x24;
 
+/// Node tag of the tree over the entries of a batch of the log, which this crate does not make.
+pub const ENTRIES: u8 = 0x25;
+
 /// A digest as the trees carry it.
-pub(crate) type Node = [u8; 32];
+pub type Node = [u8; 32];
 
 /// keccak256 of the pieces, one after the other.
-pub(crate) fn keccak256(pieces: &[&[u8]]) -> Node {
+pub fn keccak256(pieces: &[&[u8]]) -> Node {
     let mut keccak = Keccak::v256();
     pieces.iter().for_each(|piece| keccak.update(piece));
     let mut digest = [0; 32];
@@ -54,7 +57,7 @@ impl<const TAG: u8> Hasher for Tagged<TAG> {
 }
 
 /// The root over `leaves`, in order.
-pub(crate) fn root<const TAG: u8>(leaves: &[Node]) -> Node {
+pub fn root<const TAG: u8>(leaves: &[Node]) -> Node {
     match leaves {
         [] => [0; 32],
         [leaf] => *leaf,
@@ -66,7 +69,7 @@ pub(crate) fn root<const TAG: u8>(leaves: &[Node]) -> Node {
 }
 
 /// The siblings of leaf `index` from the leaf up; `None` if there is no such leaf.
-pub(crate) fn path<const TAG: u8>(leaves: &[Node], index: usize) -> Option<Vec<Node>> {
+pub fn path<const TAG: u8>(leaves: &[Node], index: usize) -> Option<Vec<Node>> {
     if index >= leaves.len() {
         return None;
     }
@@ -74,14 +77,14 @@ pub(crate) fn path<const TAG: u8>(leaves: &[Node], index: usize) -> Option<Vec<N
 }
 
 /// How many siblings the path of leaf `index` among `count` has; `None` if there is no such leaf.
-pub(crate) fn path_len(index: u32, count: u32) -> Option<usize> {
+pub fn path_len(index: u32, count: u32) -> Option<usize> {
     let mut siblings = 0;
     walk(index, count, |_| siblings += 1).then_some(siblings)
 }
 
 /// The root that `leaf` at `index` among `count` leads to by `path`; `None` if there is no such leaf or the
 /// path is longer or shorter than that place in such a tree has.
-pub(crate) fn fold(tag: u8, leaf: Node, index: u32, count: u32, path: &[Node]) -> Option<Node> {
+pub fn fold(tag: u8, leaf: Node, index: u32, count: u32, path: &[Node]) -> Option<Node> {
     let mut node = leaf;
     let mut siblings = path.iter();
     let mut short = false;

@@ -5,6 +5,7 @@
 
 mod documents;
 mod lifecycle;
+mod rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +23,14 @@ use crate::access::{
 use crate::cors::CorsRule;
 use crate::error::Error;
 use crate::lifecycle::LifecycleRule;
+use crate::log::DurableWhen;
 use crate::object_lock::ObjectLockRules;
 use crate::requests::ObjectName;
 use crate::transaction::{Transaction, Versioned, back_off, read};
 use crate::types::{BucketName, ObjectKey, Tags, VersionId};
 use crate::versions::FoundVersion;
+
+pub(crate) use self::rows::BucketRows;
 
 /// Buckets kept parsed; the cache is emptied when it is full.
 const CACHED_BUCKETS_MAX: usize = 4_096;
@@ -49,6 +53,8 @@ pub(crate) struct Bucket {
     /// Its rules, where the bucket has object lock.
     pub(crate) object_lock: Option<ObjectLockRules>,
     pub(crate) lifecycle: Option<Arc<[LifecycleRule]>>,
+    /// When its changes are answered.
+    pub(crate) durable_when: DurableWhen,
 }
 
 impl Bucket {
@@ -337,6 +343,7 @@ async fn load(
         ownership: json(text(Document::Ownership)?)?,
         object_lock: json(text(Document::ObjectLock)?)?,
         lifecycle: json::<Vec<LifecycleRule>>(text(Document::Lifecycle)?)?.map(Arc::from),
+        durable_when: json(text(Document::DurableWhen)?)?.unwrap_or_default(),
         row: found.row,
     })
 }

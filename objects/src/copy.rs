@@ -9,6 +9,7 @@ use crate::access::{Action, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::error::Error;
 use crate::get::Opened;
+use crate::log::{Logged, manifest_root};
 use crate::payload::Received;
 use crate::put::{Destination, Owner, object_acl, plain_object, put_manifest};
 use crate::requests::{BodyError, BodyStream, Copied, CopyObject, Payload, ReadObject, Selection, Written};
@@ -37,10 +38,13 @@ impl Store {
             return Err(Error::CopyToItself);
         }
         let (store, cx) = (self.clone(), cx.clone());
-        self.detached(async move { store.copy_now(&cx, &request).await }).await
+        let done = self.detached(async move { store.copy_now(&cx, &request).await });
+        let (copied, logged) = done.await?;
+        self.until_durable(&logged).await?;
+        Ok(copied)
     }
 
-    async fn copy_now(&self, cx: &RequestContext, request: &CopyObject) -> Result<Copied, Error> {
+    async fn copy_now(&self, cx: &RequestContext, request: &CopyObject) -> Result<(Copied, Logged), Error> {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let guard = self.inner.data.enter_reader();
@@ -76,8 +80,9 @@ impl Store {
                 drop(snapshot);
                 let length = source.object.length;
                 let body = self.source_stream(source, 0..length, guard);
-                let written = self.copy_bytes(&destination, object, request.checksum, body, length).await?;
-                return Ok(Copied { written, source_version });
+                let copy = self.copy_bytes(&destination, object, request.checksum, body, length);
+                let (written, logged) = copy.await?;
+                return Ok((Copied { written, source_version }, logged));
             }
             let mut transaction = Transaction::default();
             // A dying manifest must not be taken: its version is gone by now, so look again.
@@ -85,8 +90,11 @@ impl Store {
                 continue;
             }
             drop(snapshot);
-            if let Some(written) = self.commit_object(transaction, &destination, &object).await? {
-                return Ok(Copied { written, source_version });
+            let root = manifest_root(&source.parts);
+            if let Some((written, logged)) =
+                self.commit_object(transaction, &destination, &object, root).await?
+            {
+                return Ok((Copied { written, source_version }, logged));
             }
         }
         Err(Error::ConditionalConflict)
@@ -152,7 +160,7 @@ impl Store {
         checksum: Option<ChecksumAlgorithm>,
         stream: BodyStream,
         length: u64,
-    ) -> Result<Written, Error> {
+    ) -> Result<(Written, Logged), Error> {
         let payload = Payload {
             stream,
             length: Some(length),
@@ -172,13 +180,14 @@ impl Store {
             content_root: plain.content_root.0.0,
             ..object
         };
+        let root = manifest_root(&plain.manifest_row.parts);
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let mut transaction = Transaction::default();
             transaction.put_blob(&blob);
             put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
-            if let Some(written) = self.commit_object(transaction, destination, &object).await? {
-                return Ok(written);
+            if let Some(done) = self.commit_object(transaction, destination, &object, root).await? {
+                return Ok(done);
             }
         }
         Err(Error::ConditionalConflict)

@@ -133,7 +133,7 @@ impl DataPath {
     ) -> Result<Self, Error> {
         let nodes = nodes::Nodes::new(nodes);
         nodes.probe(false).await;
-        let cluster = cluster::Cluster::open(Arc::clone(&kv), nodes, config.k, config.m).await?;
+        let cluster = cluster::Cluster::open(Arc::clone(&kv), nodes, (config.k, config.m), &clock).await?;
         // Metadata that was lost or is older than the nodes must not count from where it stands: an id given
         // twice would make old shards pass for new ones, and a low token would be refused by every node.
         let above = cluster.nodes.high_water().await;

@@ -96,6 +96,10 @@ pub enum Error {
     Unreadable { chunk: ashlar_chunker::ChunkId },
     #[error("the outcome of the write is not known; read before retrying")]
     OutcomeUnknown,
+    #[error("the change is stored, and not yet {level} as its bucket asks")]
+    NotYetDurable { level: crate::log::DurableWhen, receipt: Option<std::sync::Arc<str>> },
+    #[error("the version was written before there was a log; it has no entry")]
+    NoLogEntry,
     #[error("internal: {0}")]
     Internal(#[from] Internal),
 }

@@ -221,7 +221,7 @@ impl Store {
                 "the listing names what is not there",
             ));
         };
-        let found = FoundVersion { sequence: current.sequence, row: decode::<VersionRow>(version)?.row };
+        let found = FoundVersion::new(current.sequence, decode::<VersionRow>(version)?);
         authorised(&found)?;
         Ok((found, Some(decode::<ManifestRow>(manifest)?.row)))
     }

@@ -27,6 +27,7 @@ mod housekeeping;
 pub mod leases;
 pub mod lifecycle;
 mod list;
+pub mod log;
 mod multipart;
 pub mod object_lock;
 mod object_settings;

@@ -5,7 +5,7 @@ use crate::access::{Acl, AclRequest, Action, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_tags};
 use crate::buckets::{Bucket, parse_acl};
 use crate::error::Error;
-use crate::requests::ObjectName;
+use crate::requests::{ObjectName, VersionChanged};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
 use crate::types::{Tags, VersionId};
 use crate::versions::{FoundVersion, KeyState};
@@ -56,7 +56,7 @@ impl Store {
         name: &ObjectName,
         actions: Actions,
         change: impl Fn(&Bucket, &mut FoundVersion) -> Result<(), Error>,
-    ) -> Result<Option<VersionId>, Error> {
+    ) -> Result<VersionChanged, Error> {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let (snapshot, bucket) = self.bucket_for_write(&name.bucket).await?;
@@ -66,9 +66,12 @@ impl Store {
             change(&bucket, &mut found)?;
             let mut transaction = Transaction::default();
             bucket.check(&mut transaction);
-            state.plan_update(&mut transaction, &found)?;
-            if transaction.commit(&self.inner.kv).await?.is_some() {
-                return Ok(bucket.shown(found.row.id));
+            state.plan_update(&mut transaction, &*snapshot, &found).await?;
+            drop(snapshot);
+            if let Some(logged) = self.commit_logged(transaction, bucket.durable_when).await? {
+                self.until_durable(&logged).await?;
+                let version = bucket.shown(found.row.id);
+                return Ok(VersionChanged { version, receipt: logged.receipt });
             }
         }
         Err(Error::ConditionalConflict)
@@ -90,7 +93,7 @@ impl Store {
         cx: &RequestContext,
         name: &ObjectName,
         tags: Tags,
-    ) -> Result<Option<VersionId>, Error> {
+    ) -> Result<VersionChanged, Error> {
         check_tags(&tags, OBJECT_TAGS_MAX)?;
         let actions = (Action::PutObjectTagging, Action::PutObjectVersionTagging);
         self.change_settings(cx, name, actions, |_, found| {
@@ -105,7 +108,7 @@ impl Store {
         &self,
         cx: &RequestContext,
         name: &ObjectName,
-    ) -> Result<Option<VersionId>, Error> {
+    ) -> Result<VersionChanged, Error> {
         let actions = (Action::DeleteObjectTagging, Action::DeleteObjectVersionTagging);
         self.change_settings(cx, name, actions, |_, found| {
             set(found, |object| object.tags = Tags::default());
@@ -134,7 +137,7 @@ impl Store {
         cx: &RequestContext,
         name: &ObjectName,
         request: AclRequest,
-    ) -> Result<Option<VersionId>, Error> {
+    ) -> Result<VersionChanged, Error> {
         let actions = (Action::PutObjectAcl, Action::PutObjectVersionAcl);
         self.change_settings(cx, name, actions, |bucket, found| {
             let acl = Acl::of_object(&request, &found.row.owner, &bucket.facts())?;

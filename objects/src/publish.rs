@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ashlar_metadata::namespace::buckets::BucketState;
+use ashlar_metadata::namespace::manifests::{self, ManifestRow};
 use ashlar_metadata::namespace::publish::{self, GROUP_OBJECTS_MAX, GroupRow, StagedRow};
 use ashlar_metadata::namespace::versions::ObjectRow;
 use ashlar_metadata::{Direction, KeyRange, Snapshot};
@@ -17,6 +18,7 @@ use crate::access::{Principal, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::{Bucket, writer};
 use crate::error::Error;
+use crate::log::{Logged, manifest_root};
 use crate::object_lock::{Lock, of_new_version};
 use crate::payload::Received;
 use crate::put::{expiration, object_acl, plain_object, put_manifest, written};
@@ -27,6 +29,8 @@ use crate::versions::{KeyState, NewVersion};
 
 /// Staged objects given up by one transaction.
 const ABANDON_STEP: usize = 1_000;
+/// Manifests read at a time.
+const MANIFESTS_STEP: usize = 1_000;
 
 /// A group's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,7 +160,9 @@ impl Store {
         .await
     }
 
-    /// Makes every staged object of a group visible in one transaction, if all preconditions hold.
+    /// Makes every staged object of a group visible in one transaction, if all preconditions hold. Each is an
+    /// entry of the log; the first alone comes with a receipt, which is of the commit that made all visible. It
+    /// waits for what the most demanding of the buckets asks.
     pub async fn publish(
         &self,
         cx: &RequestContext,
@@ -164,7 +170,7 @@ impl Store {
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<Published>, Error> {
         let (store, cx) = (self.clone(), cx.clone());
-        self.detached(async move {
+        let done = self.detached(async move {
             for attempt in 0..ATTEMPTS_MAX {
                 back_off(attempt).await;
                 if let Some(published) = store.publish_once(&cx, group, &preconditions).await? {
@@ -172,8 +178,10 @@ impl Store {
                 }
             }
             Err(Error::ConditionalConflict)
-        })
-        .await
+        });
+        let (published, logged) = done.await?;
+        self.until_durable(&logged).await?;
+        Ok(published)
     }
 
     async fn publish_once(
@@ -181,7 +189,7 @@ impl Store {
         cx: &RequestContext,
         group: GroupId,
         preconditions: &[Precondition],
-    ) -> Result<Option<Vec<Published>>, Error> {
+    ) -> Result<Option<(Vec<Published>, Logged)>, Error> {
         let snapshot = self.snapshot().await?;
         let found = self.group(&*snapshot, cx, group).await?;
         let staged = staged(&*snapshot, group).await?;
@@ -193,14 +201,15 @@ impl Store {
             self.require(&*snapshot, &mut transaction, &mut buckets, precondition).await?;
         }
         let modified = self.inner.clock.now();
+        let roots = manifest_roots(&*snapshot, &staged).await?;
         let mut planned = Vec::with_capacity(staged.len());
-        for (bucket_name, key, row) in staged {
+        for ((bucket_name, key, row), manifest_root) in staged.into_iter().zip(roots) {
             let bucket = self.bucket_once(&*snapshot, &mut buckets, &bucket_name).await?;
             self.authorize_new_object(cx, &bucket, &key, &row.object.tags)?;
             let (owner, _) = object_acl(cx, &bucket, None)?;
             let state = KeyState::read(&*snapshot, &bucket, &key).await?;
             let lock = of_new_version(Lock::default(), bucket.object_lock.as_ref(), modified);
-            let new = NewVersion { owner, modified, object: Some(row.object.clone()), lock };
+            let new = NewVersion { owner, modified, object: Some(row.object.clone()), manifest_root, lock };
             let version = state.plan_new(&mut transaction, &*snapshot, new).await?;
             transaction.delete(publish::staged_key(group.0, bucket_name.as_str(), key.as_str()));
             planned.push((bucket, key, row.object, version));
@@ -214,13 +223,17 @@ impl Store {
         for bucket in buckets.values() {
             bucket.check(&mut transaction);
         }
-        let Some(position) = transaction.commit(&self.inner.kv).await? else { return Ok(None) };
+        let level = buckets.values().map(|bucket| bucket.durable_when).max().unwrap_or_default();
+        let Some(logged) = self.commit_logged(transaction, level).await? else { return Ok(None) };
+        let mut of_one = logged.clone();
         let published = planned.into_iter().map(|(bucket, key, object, version)| {
             let expiration = expiration(&bucket, &key, &object, modified);
-            let written = written(&object, bucket.shown(version.id), modified, expiration, position.0);
+            let written = written(&object, bucket.shown(version.id), modified, expiration, &of_one);
+            of_one.receipt = None;
             Published { bucket: bucket.name.clone(), key, written }
         });
-        Ok(Some(published.collect()))
+        let published = published.collect();
+        Ok(Some((published, logged)))
     }
 
     async fn bucket_once(
@@ -299,6 +312,26 @@ impl Store {
             }
         }
     }
+}
+
+/// The root of each staged object's manifest.
+async fn manifest_roots(
+    snapshot: &dyn Snapshot,
+    staged: &[(BucketName, ObjectKey, StagedRow)],
+) -> Result<Vec<[u8; 32]>, Error> {
+    const READING: &str = "reading the manifests of staged objects";
+    let mut roots = Vec::with_capacity(staged.len());
+    for step in staged.chunks(MANIFESTS_STEP) {
+        let keys: Vec<_> = step.iter().map(|(_, _, row)| manifests::key(row.object.manifest)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let rows = snapshot.get_many(&keys).await.map_err(|e| Error::internal(READING, e))?;
+        for row in rows {
+            let row = row.ok_or_else(|| Error::internal(READING, "one is not there"))?;
+            // A staged object has one part, which stands in the manifest's own row.
+            roots.push(manifest_root(&decode::<ManifestRow>(&row)?.row.parts));
+        }
+    }
+    Ok(roots)
 }
 
 async fn staged(

@@ -18,6 +18,7 @@ use crate::buckets::Bucket;
 use crate::data::StoredBlob;
 use crate::error::Error;
 use crate::lifecycle::{Expiry, Subject, expiry};
+use crate::log::{Logged, manifest_root};
 use crate::object_lock::of_new_version;
 use crate::payload::Received;
 use crate::requests::{PutObject, Written};
@@ -147,9 +148,10 @@ impl Store {
         let received = self.receive(request.payload, PUT_BYTES_MAX).await?;
         let (attributes, tags) = (request.attributes, request.tags);
         let store = self.clone();
-        self.detached(async move {
+        let done = self.detached(async move {
             let Received { blob, checksum } = received;
             let plain = plain_object(&blob)?;
+            let root = manifest_root(&plain.manifest_row.parts);
             let object = ObjectRow {
                 manifest: plain.manifest,
                 length: blob.row.length,
@@ -166,25 +168,28 @@ impl Store {
                 let mut transaction = Transaction::default();
                 transaction.put_blob(&blob);
                 put_manifest(&mut transaction, plain.manifest, &plain.manifest_row, &[]);
-                if let Some(written) = store.commit_object(transaction, &destination, &object).await? {
-                    return Ok(written);
+                if let Some(done) = store.commit_object(transaction, &destination, &object, root).await? {
+                    return Ok(done);
                 }
             }
             Err(Error::ConditionalConflict)
             // The blob leaves flight only here, unless nobody knows whether its rows are there.
-        })
-        .await
+        });
+        let (written, logged) = done.await?;
+        self.until_durable(&logged).await?;
+        Ok(written)
     }
 
-    /// Makes `object` the newest version of its key, together with what `transaction` holds already.
-    /// `None`: it lost a race and nothing happened.
+    /// Makes `object`, whose manifest has this root, the newest version of its key, together with what
+    /// `transaction` holds already. `None`: it lost a race and nothing happened.
     pub(crate) async fn commit_object(
         &self,
         transaction: Transaction,
         destination: &Destination,
         object: &ObjectRow,
-    ) -> Result<Option<Written>, Error> {
-        self.commit_object_recorded(transaction, destination, object, |_, _, _| ()).await
+        manifest_root: [u8; 32],
+    ) -> Result<Option<(Written, Logged)>, Error> {
+        self.commit_object_recorded(transaction, destination, object, manifest_root, |_, _, _| ()).await
     }
 
     /// The same, with a row that `record` writes when the version's shown id and time are known.
@@ -193,8 +198,9 @@ impl Store {
         mut transaction: Transaction,
         destination: &Destination,
         object: &ObjectRow,
+        manifest_root: [u8; 32],
         record: impl FnOnce(&mut Transaction, Option<VersionId>, UnixMillis),
-    ) -> Result<Option<Written>, Error> {
+    ) -> Result<Option<(Written, Logged)>, Error> {
         debug_assert!(object.length <= OBJECT_BYTES_MAX);
         let (snapshot, bucket) = self.bucket_for_write(&destination.bucket).await?;
         if bucket.id() != destination.bucket_id {
@@ -214,14 +220,16 @@ impl Store {
             }
         };
         let lock = of_new_version(destination.lock, bucket.object_lock.as_ref(), modified);
-        let new = NewVersion { owner, modified, object: Some(object.clone()), lock };
+        let new = NewVersion { owner, modified, object: Some(object.clone()), manifest_root, lock };
         let planned = state.plan_new(&mut transaction, &*snapshot, new).await?;
         drop(snapshot);
         record(&mut transaction, bucket.shown(planned.id), modified);
-        let position = transaction.commit(&self.inner.kv).await?;
+        let Some(logged) = self.commit_logged(transaction, bucket.durable_when).await? else {
+            return Ok(None);
+        };
         let expiration = expiration(&bucket, &destination.key, &object, modified);
         let version = bucket.shown(planned.id);
-        Ok(position.map(|position| written(&object, version, modified, expiration, position.0)))
+        Ok(Some((written(&object, version, modified, expiration, &logged), logged)))
     }
 }
 
@@ -231,7 +239,7 @@ pub(crate) fn written(
     version: Option<VersionId>,
     modified: UnixMillis,
     expiration: Option<Expiry>,
-    position: u64,
+    logged: &Logged,
 ) -> Written {
     Written {
         etag: object.etag,
@@ -242,7 +250,8 @@ pub(crate) fn written(
         object_root: ObjectRoot(Digest(object.object_root)),
         content_root: ContentRoot(Digest(object.content_root)),
         expiration,
-        position,
+        position: logged.position,
+        receipt: logged.receipt.clone(),
     }
 }
 

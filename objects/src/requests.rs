@@ -130,6 +130,24 @@ pub struct Written {
     pub expiration: Option<Expiry>,
     /// Position of the commit that made it visible.
     pub position: u64,
+    /// The promise to publish it, where the store publishes: the header `x-ashlar-receipt`.
+    pub receipt: Option<Arc<str>>,
+}
+
+/// What a change of something beside a version's bytes answers.
+#[derive(Clone, Debug)]
+pub struct VersionChanged {
+    /// The version id to show: `None` where the bucket was never versioned.
+    pub version: Option<VersionId>,
+    /// The promise to publish it, where the store publishes.
+    pub receipt: Option<Arc<str>>,
+}
+
+/// What a change of a bucket answers.
+#[derive(Clone, Debug)]
+pub struct BucketChanged {
+    /// The promise to publish it, where the store publishes.
+    pub receipt: Option<Arc<str>>,
 }
 
 /// Which object a read names.
@@ -256,6 +274,10 @@ pub struct Deleted {
     pub version: Option<VersionId>,
     /// Whether what was made or removed is a delete marker.
     pub delete_marker: bool,
+    /// Position of the commit that did it; `None` where nothing was there to remove.
+    pub position: Option<u64>,
+    /// The promise to publish it, where the store publishes and there was something to remove.
+    pub receipt: Option<Arc<str>>,
 }
 
 /// COPY: metadata only, unless a digest is asked that the source lacks.
@@ -557,6 +579,15 @@ pub struct CreateBucket {
     pub location: Option<String>,
     /// Whether it has object lock from the start, and so versioning.
     pub object_lock: bool,
+}
+
+/// What CreateBucket answers.
+#[derive(Clone, Debug)]
+pub struct CreatedBucket {
+    /// The bucket.
+    pub facts: BucketFacts,
+    /// The promise to publish it, where the store publishes.
+    pub receipt: Option<Arc<str>>,
 }
 
 /// Facts about a bucket.

@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::data::{DataConfig, DataPath, DataStats};
 use crate::error::Error;
 use crate::lifecycle::{LifecycleDay, Worker};
+use crate::log::Publishing;
 use crate::users::Users;
 
 /// How often lapsed rows are looked for.
@@ -30,6 +31,8 @@ pub struct StoreParts {
     pub users: Users,
     /// Coding, limits and background work.
     pub data: DataConfig,
+    /// How the log is published, if it is.
+    pub publishing: Publishing,
     /// How long a day of lifecycle rules lasts.
     pub lifecycle_day: LifecycleDay,
     /// The time of day.
@@ -49,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) data: DataPath,
     pub(crate) users: Users,
     pub(crate) buckets: BucketCache,
+    pub(crate) publishing: Publishing,
     pub(crate) lifecycle: Worker,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskTracker,
@@ -57,12 +61,12 @@ pub(crate) struct Inner {
 impl Store {
     /// Opens a store: takes a session, fences dead ones, reads or makes the cluster map.
     pub async fn open(parts: StoreParts) -> Result<Self, Error> {
-        let StoreParts { kv, nodes, users, data, lifecycle_day, clock, only_process } = parts;
+        let StoreParts { kv, nodes, users, data, publishing, lifecycle_day, clock, only_process } = parts;
         let tasks = TaskTracker::new();
         let data =
             DataPath::open(Arc::clone(&kv), nodes, data, clock.clone(), only_process, tasks.clone()).await?;
         let (buckets, lifecycle) = (BucketCache::default(), Worker::new(lifecycle_day));
-        let inner = Inner { kv, data, users, buckets, lifecycle, clock, tasks };
+        let inner = Inner { kv, data, users, buckets, publishing, lifecycle, clock, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -10,6 +10,7 @@ use crate::access::{Principal, RequestContext, UserIdentity};
 use crate::clock::Clock;
 use crate::data::DataConfig;
 use crate::lifecycle::LifecycleDay;
+use crate::log::Publishing;
 use crate::store::{Store, StoreParts};
 use crate::users::Users;
 
@@ -44,6 +45,22 @@ impl TestStore {
         nodes: BTreeMap<u16, Arc<MemoryNode>>,
         clock: Clock,
     ) -> Self {
+        Self::with(kv, nodes, clock, Publishing::default()).await
+    }
+
+    /// Six nodes, and a log that somebody publishes.
+    pub async fn publishing(publishing: Publishing) -> Self {
+        let kv: Arc<dyn OrderedKv> = Arc::new(MemoryKv::new());
+        let nodes = (1..=6).map(|node| (node, Arc::new(MemoryNode::new()))).collect();
+        Self::with(kv, nodes, Clock::System, publishing).await
+    }
+
+    pub(crate) async fn with(
+        kv: Arc<dyn OrderedKv>,
+        nodes: BTreeMap<u16, Arc<MemoryNode>>,
+        clock: Clock,
+        publishing: Publishing,
+    ) -> Self {
         let services = nodes
             .iter()
             .map(|(number, node)| {
@@ -56,6 +73,7 @@ impl TestStore {
             nodes: services,
             users: Users::for_tests(Arc::clone(&kv)),
             data: DataConfig::default(),
+            publishing,
             lifecycle_day: LifecycleDay::CALENDAR,
             clock: clock.clone(),
             only_process: true,

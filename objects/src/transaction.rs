@@ -11,7 +11,8 @@ use std::time::Duration;
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::blobs::{self, DeadRow};
 use ashlar_metadata::namespace::manifests::{self, ManifestId, ManifestRow, ManifestState};
-use ashlar_metadata::namespace::outbox::{self, OutboxRow};
+use ashlar_metadata::namespace::outbox;
+use ashlar_metadata::namespace::record::Record;
 use ashlar_metadata::{
     Check, Commit, CommitError, OrderedKv, Outcome, Position, ReadError, Snapshot, TransactionId, Write,
 };
@@ -59,7 +60,9 @@ pub(crate) struct Transaction {
     checks: Vec<Check>,
     writes: Vec<Write>,
     references: BTreeMap<ManifestId, References>,
-    outbox_count: u32,
+    entry_count: u32,
+    /// The bytes of the first entry's record, to be promised when they are committed.
+    first_record: Option<Bytes>,
     dead_count: u32,
     /// Of the blobs whose rows it writes.
     in_flight: Vec<Arc<InFlightGuard>>,
@@ -109,15 +112,22 @@ impl Transaction {
         self.writes.push(Write::Delete { key });
     }
 
-    /// Queues a change for the publisher, at this commit's position.
-    pub(crate) fn publish(&mut self, row: &OutboxRow) {
-        let key_suffix = outbox::suffix(self.outbox_count);
-        self.outbox_count += 1;
-        self.writes.push(Write::PutAtPosition {
-            key_prefix: outbox::prefix(),
-            key_suffix,
-            value: row.encode(),
-        });
+    /// Makes a change an entry of the log, at this commit's position; answers which of its entries it is.
+    pub(crate) fn announce(&mut self, record: &Record) -> u32 {
+        let index = self.entry_count;
+        self.entry_count += 1;
+        let value = outbox::encode(record);
+        if index == 0 {
+            self.first_record = outbox::record_bytes(&value).ok().flatten();
+        }
+        let (key_prefix, key_suffix) = (outbox::prefix(), outbox::suffix(index));
+        self.writes.push(Write::PutAtPosition { key_prefix, key_suffix, value });
+        index
+    }
+
+    /// The record of entry 0, where anything was announced.
+    pub(crate) fn first_record(&self) -> Option<Bytes> {
+        self.first_record.clone()
     }
 
     /// Queues something for GC, dead from this commit's position on.

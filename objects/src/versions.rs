@@ -3,19 +3,20 @@
 //! Every change of a key reads its head, checks it in the commit and writes it again, so that of racing
 //! changes one wins and the others read anew. Kept in step with the head, in the same transaction: the
 //! `current` row (present exactly when the newest version is an object), the null version (at most one),
-//! references to manifests, and the outbox.
+//! references to manifests, and the log.
 
 use ashlar_metadata::namespace::buckets::Versioning;
 use ashlar_metadata::namespace::heads::{self, HeadRow};
 use ashlar_metadata::namespace::locks::Lock;
 use ashlar_metadata::namespace::manifests::ManifestId;
-use ashlar_metadata::namespace::outbox::{OutboxOperation, OutboxRow};
-use ashlar_metadata::namespace::versions::{self, CurrentRow, ObjectRow, VersionRow};
-use ashlar_metadata::{Direction, KeyRange, Row, Snapshot};
+use ashlar_metadata::namespace::record::NO_DIGEST;
+use ashlar_metadata::namespace::versions::{self, CurrentRow, LogPlace, ObjectRow, VersionRow};
+use ashlar_metadata::{Direction, KeyRange, Position, Row, Snapshot};
 
 use crate::buckets::Bucket;
 use crate::conditions::{self, Doomed, Existing};
 use crate::error::Error;
+use crate::log::{of_mark, of_put, of_removal, stored_manifest_root};
 use crate::object_lock::check_removal;
 use crate::transaction::{Transaction, Versioned, decode, read};
 use crate::types::{Conditions, ObjectKey, UnixMillis, VersionId};
@@ -35,9 +36,20 @@ pub(crate) struct KeyState<'a> {
 pub(crate) struct FoundVersion {
     pub(crate) sequence: u64,
     pub(crate) row: VersionRow,
+    /// Position of the commit that wrote the row.
+    pub(crate) written: Position,
 }
 
 impl FoundVersion {
+    pub(crate) fn new(sequence: u64, found: Versioned<VersionRow>) -> Self {
+        Self { sequence, row: found.row, written: found.version }
+    }
+
+    /// Where its newest entry stands in the log; `None` where it was written before there was one.
+    pub(crate) fn log_place(&self) -> Option<(u64, u32)> {
+        self.row.log.map(|place| (place.position.unwrap_or(self.written.0), place.index))
+    }
+
     /// The object it is, with facts for conditions; `None` for a delete marker.
     pub(crate) fn existing(&self, bucket: &Bucket) -> Option<Existing> {
         self.row.object.as_ref().map(|object| Existing {
@@ -63,6 +75,8 @@ pub(crate) struct NewVersion {
     pub(crate) modified: UnixMillis,
     /// The object, whose manifest already counts this version; `None` makes a delete marker.
     pub(crate) object: Option<ObjectRow>,
+    /// Commits to the manifest; of a marker it says nothing.
+    pub(crate) manifest_root: [u8; 32],
     /// What keeps it from being removed.
     pub(crate) lock: Lock,
 }
@@ -70,7 +84,7 @@ pub(crate) struct NewVersion {
 impl NewVersion {
     /// A delete marker.
     pub(crate) fn marker(owner: String, modified: UnixMillis) -> Self {
-        Self { owner, modified, object: None, lock: Lock::default() }
+        Self { owner, modified, object: None, manifest_root: NO_DIGEST, lock: Lock::default() }
     }
 }
 
@@ -95,10 +109,9 @@ impl<'a> KeyState<'a> {
     async fn version(&self, snapshot: &dyn Snapshot, sequence: u64) -> Result<FoundVersion, Error> {
         let found =
             read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
-        let row = found
-            .ok_or_else(|| Error::internal("reading a version", "the head names one that is not there"))?
-            .row;
-        Ok(FoundVersion { sequence, row })
+        let found = found
+            .ok_or_else(|| Error::internal("reading a version", "the head names one that is not there"))?;
+        Ok(FoundVersion::new(sequence, found))
     }
 
     /// The newest version or marker.
@@ -125,7 +138,7 @@ impl<'a> KeyState<'a> {
         };
         let found =
             read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
-        Ok(found.filter(|found| found.row.id == id).map(|found| FoundVersion { sequence, row: found.row }))
+        Ok(found.filter(|found| found.row.id == id).map(|found| FoundVersion::new(sequence, found)))
     }
 
     /// The version with this sequence, if it is still there.
@@ -136,7 +149,7 @@ impl<'a> KeyState<'a> {
     ) -> Result<Option<FoundVersion>, Error> {
         let found =
             read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
-        Ok(found.map(|found| FoundVersion { sequence, row: found.row }))
+        Ok(found.map(|found| FoundVersion::new(sequence, found)))
     }
 
     /// Versions newer than this one, newest first: the first hundred, and always the one right above.
@@ -195,11 +208,9 @@ impl<'a> KeyState<'a> {
         };
         transaction.put(head_key, &HeadRow { sequence, newest: sequence, null });
         self.set_current(transaction, sequence, &new.owner, new.modified, new.object.as_ref());
-        let operation = if new.object.is_some() { OutboxOperation::Put } else { OutboxOperation::Mark };
-        let row =
-            VersionRow { id, modified: new.modified, owner: new.owner, object: new.object, lock: new.lock };
-        self.announce(transaction, operation, &row, new.modified);
-        transaction.put(versions::key(self.bucket.id(), self.key, sequence), &row);
+        let NewVersion { owner, modified, object, manifest_root, lock } = new;
+        let row = VersionRow { id, modified, owner, object, lock, log: None };
+        self.put_announced(transaction, sequence, row, manifest_root);
         Ok(Planned { id })
     }
 
@@ -219,7 +230,7 @@ impl<'a> KeyState<'a> {
         let head_key = heads::key(self.bucket.id(), self.key);
         transaction.check_at(head_key.clone(), head.version);
         self.remove_row(transaction, snapshot, found).await?;
-        self.announce(transaction, OutboxOperation::Remove, &found.row, now);
+        transaction.announce(&of_removal(&self.bucket.name, self.key, &found.row, now));
         let null = head.row.null.filter(|sequence| *sequence != found.sequence);
         if head.row.newest != found.sequence {
             transaction.put(head_key, &HeadRow { null, ..head.row });
@@ -245,10 +256,12 @@ impl<'a> KeyState<'a> {
         Ok(())
     }
 
-    /// Rewrites a version's row in place (tags, ACL, lock). The head is written too: it guards the whole key.
-    pub(crate) fn plan_update(
+    /// Rewrites a version's row in place (tags, ACL, lock), which announces it anew. The head is written too: it
+    /// guards the whole key.
+    pub(crate) async fn plan_update(
         &self,
         transaction: &mut Transaction,
+        snapshot: &dyn Snapshot,
         found: &FoundVersion,
     ) -> Result<(), Error> {
         let head =
@@ -256,8 +269,28 @@ impl<'a> KeyState<'a> {
         let head_key = heads::key(self.bucket.id(), self.key);
         transaction.check_at(head_key.clone(), head.version);
         transaction.put(head_key, &head.row);
-        transaction.put(versions::key(self.bucket.id(), self.key, found.sequence), &found.row);
+        let manifest_root = match &found.row.object {
+            Some(object) => stored_manifest_root(snapshot, object.manifest).await?,
+            None => NO_DIGEST,
+        };
+        self.put_announced(transaction, found.sequence, found.row.clone(), manifest_root);
         Ok(())
+    }
+
+    /// Writes a version's row and announces it: the only place that writes one, so that the log has each as it is.
+    fn put_announced(
+        &self,
+        transaction: &mut Transaction,
+        sequence: u64,
+        mut row: VersionRow,
+        manifest_root: [u8; 32],
+    ) {
+        let record = match &row.object {
+            Some(object) => of_put(&self.bucket.name, self.key, &row, object, manifest_root),
+            None => of_mark(&self.bucket.name, self.key, &row),
+        };
+        row.log = Some(LogPlace { index: transaction.announce(&record), position: None });
+        transaction.put(versions::key(self.bucket.id(), self.key, sequence), &row);
     }
 
     /// Conditions of a deletion, on what it would remove.
@@ -319,31 +352,12 @@ impl<'a> KeyState<'a> {
             ),
         }
     }
-
-    fn announce(
-        &self,
-        transaction: &mut Transaction,
-        operation: OutboxOperation,
-        row: &VersionRow,
-        time: UnixMillis,
-    ) {
-        let object = row.object.as_ref();
-        transaction.publish(&OutboxRow {
-            operation,
-            bucket: self.bucket.name.as_str().to_owned(),
-            key: self.key.as_str().to_owned(),
-            version: row.id,
-            content_root: object.map_or([0; 32], |o| o.content_root),
-            object_root: object.map_or([0; 32], |o| o.object_root),
-            time,
-        });
-    }
 }
 
 fn found_in(key: &[u8], row: &Row) -> Result<FoundVersion, Error> {
     let (_, sequence) = versions::parse_key(key)
         .ok_or_else(|| Error::internal("looking for a version", "its key does not read"))?;
-    Ok(FoundVersion { sequence, row: decode::<VersionRow>(row)?.row })
+    Ok(FoundVersion::new(sequence, decode::<VersionRow>(row)?))
 }
 
 /// A manifest's new id, from a blob's: both count in one space, so none is ever given twice.

@@ -80,7 +80,7 @@ class Ashlar(Server):
         env = {"ASHLAR_ROOT_ACCESS_KEY": self.access, "ASHLAR_ROOT_SECRET_KEY": self.secret} | self.env
         process = Process(
             [self.binary, "up", "--data-dir", self.data, "--s3-listen", f"127.0.0.1:{self.port}",
-             "--api-listen", f"127.0.0.1:{self.api_port}", *self.arguments],
+             "--api-listen", f"127.0.0.1:{self.api_port}", "--chain-listen", "127.0.0.1:0", *self.arguments],
             self.folder / "ashlar.log", env, self.cpus)
         self.processes = [process]
         return process

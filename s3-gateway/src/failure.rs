@@ -187,6 +187,11 @@ impl Failure {
         &self.0.message
     }
 
+    /// A header of the answer.
+    pub(crate) fn get_header(&self, name: &HeaderName) -> Option<&HeaderValue> {
+        self.0.headers.get(name)
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.0.status
     }
@@ -226,6 +231,9 @@ impl Failure {
 
 const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
 const VERSION_ID: HeaderName = HeaderName::from_static("x-amz-version-id");
+
+/// The promise to publish a change.
+pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("x-ashlar-receipt");
 
 fn text_value(text: impl std::fmt::Display) -> HeaderValue {
     HeaderValue::try_from(text.to_string()).unwrap_or(HeaderValue::from_static(""))
@@ -379,6 +387,24 @@ impl From<Error> for Failure {
                 Code::ServiceUnavailable,
                 "The outcome of the write is not known yet. Read before you retry.",
                 error,
+            ),
+            // The write is done: a retry of it makes a new version, or finds its own condition broken.
+            Error::NotYetDurable { level, receipt } => {
+                let failure = Self::new(
+                    Code::SlowDown,
+                    format!(
+                        "The change is stored and visible, and not yet {level} as its bucket asks for. Read before \
+                         you retry: doing it again makes another version."
+                    ),
+                );
+                match receipt {
+                    Some(receipt) => failure.header(RECEIPT, text_value(receipt)),
+                    None => failure,
+                }
+            }
+            Error::NoLogEntry => Self::new(
+                Code::InvalidRequest,
+                "The version was written before the store had a log, so there is no entry of it.",
             ),
             Error::Internal(_) => {
                 Self::fault_of(Code::InternalError, "We encountered an internal error. Please try again.", error)

@@ -28,7 +28,7 @@ use crate::headers::{
 };
 use crate::ops::objects_read::ascii;
 use crate::ops::objects_write::put_roots;
-use crate::ops::{Operations, written_version};
+use crate::ops::{Operations, put_receipt, written_version};
 use crate::payload::RequestBody;
 use crate::payload::document::Documents;
 use crate::reply::{Reply, empty, xml};
@@ -148,6 +148,7 @@ pub(crate) async fn post<S: Secrets>(
         answer.insert("x-amz-expiration", ascii(lifecycle::expiration(expiry)));
     }
     put_roots(&mut answer, &written.object_root, &written.content_root);
+    put_receipt(&mut answer, written.receipt.as_ref());
     let host =
         call.headers.get(http::header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
     let encoded = percent_encoding::utf8_percent_encode(key.as_str(), crate::query::PATH);

@@ -23,12 +23,14 @@ use std::sync::Arc;
 
 use ashlar_objects::Store;
 use ashlar_objects::types::{BucketName, ObjectKey, UnixMillis, VersionId};
+use http::HeaderMap;
 use s3s::dto;
 use s3s::{S3, S3Request, S3Response, S3Result};
 
 use crate::call::Passage;
-use crate::failure::Failure;
+use crate::failure::{Failure, RECEIPT};
 use crate::operation::Operation;
+use crate::ops::objects_read::ascii;
 use crate::tokens::Tokens;
 
 /// What handlers need besides the request.
@@ -88,6 +90,25 @@ pub(crate) fn etag(etag: &ashlar_objects::types::ETag) -> dto::ETag {
 
 pub(crate) fn version_text(version: Option<VersionId>) -> Option<String> {
     version.map(|version| version.to_string())
+}
+
+/// Names the promise to publish a change in its answer, where the store publishes.
+pub(crate) fn put_receipt(headers: &mut HeaderMap, receipt: Option<&Arc<str>>) {
+    if let Some(receipt) = receipt {
+        headers.insert(RECEIPT, ascii(receipt.to_string()));
+    }
+}
+
+/// The answer of a change that tells of nothing but its receipt.
+pub(crate) fn changed<T: Default>(receipt: Option<&Arc<str>>) -> Answer<T> {
+    answered(T::default(), receipt)
+}
+
+/// The answer of a change.
+pub(crate) fn answered<T>(output: T, receipt: Option<&Arc<str>>) -> Answer<T> {
+    let mut answer = S3Response::new(output);
+    put_receipt(&mut answer.headers, receipt);
+    Ok(answer)
 }
 
 /// The version that a write tells of: none where versioning is off or suspended, as S3 does.

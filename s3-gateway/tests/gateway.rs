@@ -10,6 +10,7 @@ mod gateway {
     pub(crate) mod locks;
     pub(crate) mod objects;
     pub(crate) mod policies;
+    pub(crate) mod receipts;
     pub(crate) mod wire;
     pub(crate) mod world;
 }

@@ -42,6 +42,38 @@ pub(crate) struct Status {
     pub(crate) stable_position: u64,
     /// Folders that hold the metadata journal.
     pub(crate) journals: Vec<Journal>,
+    /// The log of commitments, where it is published.
+    pub(crate) log: Option<Log>,
+}
+
+/// How far the log of commitments is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Log {
+    /// Where its chain answers.
+    pub(crate) chain: String,
+    /// Its id in the registry; hexadecimal digits.
+    pub(crate) namespace: String,
+    /// Newest sealed batch.
+    pub(crate) sealed: u64,
+    /// Newest batch on the chain to stay.
+    pub(crate) anchored: u64,
+    /// Last commit position in that.
+    pub(crate) anchored_position: u64,
+    /// Whether an alarm stopped it.
+    pub(crate) stopped: bool,
+}
+
+/// `GET /api/da/sample`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sample {
+    /// Which batch.
+    pub(crate) sequence: u64,
+    /// Rows asked for.
+    pub(crate) asked: u32,
+    /// Rows served and checked.
+    pub(crate) served: u32,
+    /// That too little is available to get the batch back had a chance of at most 2^-bits; 0 unless all were served.
+    pub(crate) bits: f64,
 }
 
 /// A place of the metadata journal.
@@ -134,4 +166,29 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// Finds the request in the log.
     pub(crate) request_id: String,
+}
+
+/// What is committed of an object.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CommittedObject {
+    /// The bucket.
+    pub(crate) bucket: String,
+    /// The key.
+    pub(crate) key: String,
+    /// The version, as S3 shows it.
+    pub(crate) version: String,
+    /// Bytes.
+    pub(crate) length: u64,
+    /// BLAKE3 of the plain bytes, or of the digests of parts; hexadecimal digits.
+    pub(crate) content_root: String,
+    /// Commitment to bytes and coding; hexadecimal digits.
+    pub(crate) object_root: String,
+    /// Position of the commit that made it.
+    pub(crate) position: u64,
+    /// Number among that commit's entries.
+    pub(crate) index: u32,
+    /// The batch of the log that it is in, once it is sealed.
+    pub(crate) sequence: Option<u64>,
+    /// Whether that batch is on the chain to stay.
+    pub(crate) anchored: bool,
 }

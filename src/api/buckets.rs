@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ashlar_objects::access::{Principal, RequestContext};
 use ashlar_objects::requests::{BucketFacts, Versioning};
 use ashlar_objects::types::{BucketName, UnixMillis};
 use axum::Json;
@@ -14,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 use super::answers::Bucket;
 use super::credentials::Caller;
 use super::refusal::Refusal;
-use super::{Answer, Server, context};
+use super::{Answer, Server, of};
 
 /// Most buckets in one answer.
 const PAGE_MAX: u32 = 1000;
@@ -57,10 +56,6 @@ pub(super) async fn show(
     let name = BucketName::new(&name).map_err(ashlar_objects::Error::from)?;
     let facts = server.store.head_bucket(&of(caller), &name).await.map_err(Refusal::from)?;
     Ok(Json(describe(&facts)))
-}
-
-fn of(Caller(identity): Caller) -> RequestContext {
-    context(Principal::User(identity))
 }
 
 fn describe(facts: &BucketFacts) -> Bucket {

@@ -53,6 +53,7 @@ pub(super) async fn show(State(server): State<Arc<Server>>) -> impl IntoResponse
     lifecycle_figures(&mut page, &server.store.lifecycle_stats());
     metadata_figures(&mut page, &server.metadata.stats());
     node_figures(&mut page, &server).await;
+    log_figures(&mut page, &server);
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0)
 }
 
@@ -146,6 +147,27 @@ fn data_figures(page: &mut Page, stats: &DataStats) {
     page.many("gauge", "ashlar_memory_used_bytes", "Memory taken from a budget.", used);
     let limits = [(budget("writes"), stats.write_bytes_limit), (budget("reads"), stats.read_bytes_limit)];
     page.many("gauge", "ashlar_memory_limit_bytes", "What a budget allows.", limits);
+}
+
+fn log_figures(page: &mut Page, server: &Server) {
+    if let Some(publishing) = &server.publishing {
+        let heads = publishing.publisher.heads();
+        page.one("gauge", "ashlar_log_sealed", "Newest sealed batch of the log.", heads.sealed);
+        page.one("gauge", "ashlar_log_anchored", "Newest batch on the chain to stay.", heads.settled);
+        page.one(
+            "gauge",
+            "ashlar_log_stopped",
+            "1 after an alarm, until a restart.",
+            u8::from(heads.is_stopped),
+        );
+        let left_out = heads.rows_left_out;
+        page.one(
+            "counter",
+            "ashlar_log_rows_left_out_total",
+            "Entries without the rows that restore them.",
+            left_out,
+        );
+    }
 }
 
 fn lifecycle_figures(page: &mut Page, stats: &LifecycleStats) {

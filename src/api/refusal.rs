@@ -47,6 +47,11 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "AccessDenied", "only root may do this")
     }
 
+    pub(super) fn not_publishing() -> Self {
+        let message = "this server does not publish; set publish.enabled";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "NotPublishing", message)
+    }
+
     /// A fault of ours: logged whole, shown as a request id.
     pub(super) fn internal(what: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(request_id = request_id(), error = cause, "{what} failed");
@@ -69,7 +74,11 @@ impl From<Error> for Refusal {
             Error::InvalidRequest { .. } | Error::InvalidArgument { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", error.to_string())
             }
-            Error::SlowDown { .. } | Error::TooFewNodes { .. } | Error::OutcomeUnknown => {
+            Error::NoLogEntry => Self::new(StatusCode::NOT_FOUND, "NoLogEntry", error.to_string()),
+            Error::SlowDown { .. }
+            | Error::TooFewNodes { .. }
+            | Error::OutcomeUnknown
+            | Error::NotYetDurable { .. } => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "Unavailable", error.to_string())
             }
             other => Self::internal("the store", &other),

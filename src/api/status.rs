@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use super::answers::{Journal, Status};
+use super::answers::{Journal, Log, Status};
 use super::credentials::Caller;
 use super::{Answer, Server};
 use crate::process;
@@ -33,6 +33,20 @@ pub(super) async fn show(State(server): State<Arc<Server>>, _: Caller) -> Answer
     }
     let out = metadata.locations.iter().filter_map(|location| Some((&location.dir, location.out.as_ref()?)));
     notes.extend(out.map(|(dir, why)| format!("the journal in {dir} is out until a restart: {why}")));
+    let log = server.publishing.as_ref().map(|publishing| {
+        let heads = publishing.publisher.heads();
+        Log {
+            chain: publishing.chain_url().to_owned(),
+            namespace: publishing.trust.namespace.to_string(),
+            sealed: heads.sealed,
+            anchored: heads.settled,
+            anchored_position: heads.settled_position,
+            stopped: heads.is_stopped,
+        }
+    });
+    if log.as_ref().is_some_and(|log| log.stopped) {
+        notes.push("an alarm stopped publishing; the log says which, and no receipts are given".to_owned());
+    }
     let journals = metadata.locations.into_iter().map(|location| Journal {
         dir: location.dir,
         out: location.out,
@@ -56,5 +70,6 @@ pub(super) async fn show(State(server): State<Arc<Server>>, _: Caller) -> Answer
         resident_bytes: process::resident_bytes().unwrap_or(0),
         stable_position: metadata.stable_position.0,
         journals: journals.collect(),
+        log,
     }))
 }

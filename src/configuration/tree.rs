@@ -13,6 +13,8 @@ use super::quantities::{ByteSize, CodingChoice, Span};
 
 /// Most storage nodes that one process runs.
 const NODES_MAX: u16 = 256;
+/// Longest that DA nodes keep a batch.
+const RETENTION_MAX: Duration = Duration::from_secs(15 * 24 * 3600);
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,10 @@ pub(crate) struct Configuration {
     pub(crate) metadata: Metadata,
     /// The storage nodes' engine.
     pub(crate) storage: Storage,
+    /// The log of commitments.
+    pub(crate) publish: Publish,
+    /// The chain that anchors it.
+    pub(crate) chain: Chain,
     /// Threads.
     pub(crate) runtime: Runtime,
     /// Logs.
@@ -151,6 +157,34 @@ pub(crate) struct Storage {
     pub(crate) segment: ByteSize,
 }
 
+/// The log of commitments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Publish {
+    /// Whether what is committed is published and anchored.
+    pub(crate) enabled: bool,
+    /// How long changes are gathered for a batch.
+    pub(crate) interval: Span,
+    /// Bytes at which a batch is full.
+    pub(crate) batch: ByteSize,
+    /// How long DA nodes keep a batch.
+    pub(crate) retention: Span,
+    /// Within what time receipts promise an anchor.
+    pub(crate) promise: Span,
+    /// How long an epoch of DA nodes lasts.
+    pub(crate) epoch: Span,
+}
+
+/// The chain that anchors the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Chain {
+    /// Where the embedded chain answers JSON-RPC, a loopback address; port 0 takes any free one.
+    pub(crate) listen: SocketAddr,
+    /// Its EIP-155 chain id.
+    pub(crate) id: u64,
+}
+
 /// Threads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -197,6 +231,8 @@ impl Default for Configuration {
             background: Background::default(),
             metadata: Metadata::default(),
             storage: Storage::default(),
+            publish: Publish::default(),
+            chain: Chain::default(),
             runtime: Runtime::default(),
             log: Log::default(),
         }
@@ -284,6 +320,26 @@ impl Default for Storage {
     }
 }
 
+impl Default for Publish {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interval: seconds(1),
+            batch: mebibytes(16),
+            retention: seconds(14 * 24 * 3600),
+            promise: seconds(3600),
+            epoch: seconds(24 * 3600),
+        }
+    }
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        // The letters `ASHL`: far from the small numbers that public chains take.
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8545)), id: 0x4153_484c }
+    }
+}
+
 impl Default for Runtime {
     fn default() -> Self {
         Self { worker_threads: 0, blocking_threads_max: 128 }
@@ -359,6 +415,26 @@ impl Configuration {
         if self.background.lifecycle_day_s == 0 {
             let problem = "a day without length would expire everything at once".to_owned();
             return refuse("background.lifecycle_day_s", problem, "take 86400, or at least 1 for testing");
+        }
+        if !self.chain.listen.ip().is_loopback() {
+            let problem = format!("{} can be reached from other machines", self.chain.listen);
+            return refuse("chain.listen", problem, "the embedded chain answers on loopback addresses only");
+        }
+        if self.chain.id == 0 || i64::try_from(self.chain.id).is_err() {
+            let problem = format!("{} is no chain id", self.chain.id);
+            return refuse("chain.id", problem, "take a number from 1 to 2^63 - 1");
+        }
+        if self.publish.batch < mebibytes(1) || self.publish.batch > mebibytes(24) {
+            let problem = "batches of this size cannot be published".to_owned();
+            return refuse("publish.batch", problem, "take 1MiB to 24MiB");
+        }
+        if self.publish.interval.0.is_zero() || self.publish.epoch.0 < Duration::from_secs(60) {
+            let problem = "an interval of nothing, or an epoch of less than a minute".to_owned();
+            return refuse("publish", problem, "take an interval like 1s and an epoch like 24h");
+        }
+        if self.publish.retention.0 < Duration::from_secs(60) || self.publish.retention.0 > RETENTION_MAX {
+            let problem = "DA nodes keep batches for a minute to 15 days".to_owned();
+            return refuse("publish.retention", problem, "take a time like 14d");
         }
         if self.memory.intake < mebibytes(1)
             || self.memory.rows < mebibytes(8)

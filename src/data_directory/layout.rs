@@ -16,6 +16,8 @@ use crate::configuration::{CodingChoice, Configuration};
 
 /// Folder in a node's that keeps a copy of the metadata journal.
 pub(crate) const JOURNAL_NAME: &str = "journal";
+/// Folder in a node's that keeps rows of the data-availability layer.
+pub(crate) const DA_NAME: &str = "da";
 /// File in a node's folder that says only that a process has it open.
 const LOCK_NAME: &str = "lock";
 const RECORD_NAME: &str = "layout.toml";
@@ -38,11 +40,12 @@ pub(crate) struct NodePlace {
 }
 
 impl NodePlace {
-    /// Whether a store was ever opened in its folder: something besides the journal and a lock is there.
+    /// Whether a store was ever opened in its folder: something besides journal, DA rows and a lock is there.
     pub(crate) fn holds_files(&self) -> bool {
-        let is_its_own = |name: &Path| name != Path::new(JOURNAL_NAME) && name != Path::new(LOCK_NAME);
+        let others = [JOURNAL_NAME, DA_NAME, LOCK_NAME].map(Path::new);
         // A folder that cannot be listed cannot be said to be empty.
-        RealDisk::new().list_dir(&self.dir).map_or(true, |names| names.iter().any(|name| is_its_own(name)))
+        let names = RealDisk::new().list_dir(&self.dir);
+        names.map_or(true, |names| names.iter().any(|name| !others.contains(&name.as_path())))
     }
 
     /// Where it keeps its copy of the metadata journal.

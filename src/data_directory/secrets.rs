@@ -168,13 +168,31 @@ fn read_secret(path: &Path) -> Result<Option<Zeroizing<String>>, SecretError> {
 }
 
 fn write_secret(path: &Path, text: &str) -> Result<(), SecretError> {
+    write_whole(path, text, 0o600)
+}
+
+/// A file that everybody may read, if it is there.
+pub(crate) fn read_public(path: &Path) -> Result<Option<Vec<u8>>, SecretError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(SecretError::Io { path: path.to_owned(), cause }),
+    }
+}
+
+/// Writes a file that everybody may read: whole, or not at all.
+pub(crate) fn write_public(path: &Path, text: &str) -> Result<(), SecretError> {
+    write_whole(path, text, 0o644)
+}
+
+fn write_whole(path: &Path, text: &str, mode: u32) -> Result<(), SecretError> {
     let write = || {
         let new = path.with_extension("new");
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)?;

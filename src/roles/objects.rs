@@ -7,11 +7,13 @@ use anyhow::Context;
 use ashlar_metadata::{EmbeddedKv, OrderedKv};
 use ashlar_objects::clock::Clock;
 use ashlar_objects::lifecycle::LifecycleDay;
+use ashlar_objects::log::Publishing;
 use ashlar_objects::users::{KeyRing, MasterKey, RootCredentials, SecretKey, Users};
 use ashlar_objects::{DataConfig, Store, StoreParts};
 use ashlar_storage_node::ShardService;
 use zeroize::Zeroizing;
 
+use super::publishing::Prepared;
 use super::storage::StorageNodes;
 use crate::configuration::Configuration;
 
@@ -35,12 +37,14 @@ pub(crate) async fn open(
     nodes: &StorageNodes,
     users: Users,
     tree: &Configuration,
+    publishing: Option<&Prepared>,
 ) -> anyhow::Result<Store> {
     let parts = StoreParts {
         kv: Arc::clone(metadata) as Arc<dyn OrderedKv>,
         nodes: by_number(nodes),
         users,
         data: data_config(tree),
+        publishing: publishing.map_or_else(Publishing::default, Prepared::for_store),
         lifecycle_day: LifecycleDay::of_seconds(tree.background.lifecycle_day_s),
         clock: Clock::System,
         only_process: true,

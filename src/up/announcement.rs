@@ -16,6 +16,8 @@ use crate::data_directory::{Layout, RootOrigin, root_credentials_path};
 pub(super) struct Announcement<'a> {
     pub(super) s3: SocketAddr,
     pub(super) api: SocketAddr,
+    /// Where the chain answers, if what is committed is published.
+    pub(super) chain: Option<String>,
     pub(super) tree: &'a Configuration,
     pub(super) layout: &'a Layout,
     pub(super) root: &'a RootCredentials,
@@ -25,12 +27,15 @@ pub(super) struct Announcement<'a> {
 
 impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { s3, api, tree, layout, root, root_origin, took } = self;
+        let Self { s3, api, chain, tree, layout, root, root_origin, took } = self;
         let data_dir = std::path::absolute(&tree.data_dir).unwrap_or_else(|_| tree.data_dir.clone());
         writeln!(f, "Ashlar {} is up after {:.1} s", env!("CARGO_PKG_VERSION"), took.as_secs_f64())?;
         writeln!(f)?;
         writeln!(f, "  S3    http://{s3}")?;
         writeln!(f, "  API   http://{api}")?;
+        if let Some(chain) = chain {
+            writeln!(f, "  chain {chain}")?;
+        }
         writeln!(f, "  data  {}", data_dir.display())?;
         writeln!(f, "  nodes {}, coding {}", tree.nodes, tree.coding)?;
         writeln!(f)?;

@@ -1,5 +1,7 @@
 //! Lost disks: node folders and the metadata directory go, everything comes back.
 
+use std::path::Path;
+
 use crate::server::{Server, Stand, pattern, refusal, remove};
 
 const OBJECTS: u64 = 24;
@@ -109,15 +111,24 @@ fn a_node_whose_files_are_unreadable_is_set_aside_and_filled_again() {
     fill(&server);
     server.stop();
     let dir = stand.data().join("nodes/node-3");
-    for entry in std::fs::read_dir(&dir).unwrap() {
-        let path = entry.unwrap().path();
-        let length = std::fs::metadata(&path).unwrap().len();
-        std::fs::write(&path, vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
-    }
+    overwrite(&dir);
     let server = stand.start(&[]);
     check(&server);
     server.wait_redundant();
     assert!(dir.join("superblock").exists());
+}
+
+/// Leaves every file under a folder with its length and nothing of what it held.
+fn overwrite(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            overwrite(&path);
+        } else {
+            let length = std::fs::metadata(&path).unwrap().len();
+            std::fs::write(&path, vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+        }
+    }
 }
 
 #[test]

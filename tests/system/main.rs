@@ -10,5 +10,6 @@ mod configuration;
 mod disks;
 mod lifecycle;
 mod metrics;
+mod publishing;
 mod server;
 mod sigv4;

@@ -20,6 +20,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) s3: String,
     pub(crate) api: String,
+    chain: Option<String>,
     pub(crate) root: Keys,
     log: PathBuf,
 }
@@ -43,6 +44,7 @@ impl Stand {
         command.arg("up").arg("--data-dir").arg(self.data());
         command.args(arguments);
         command.env("ASHLAR_S3_LISTEN", "127.0.0.1:0").env("ASHLAR_API_LISTEN", "127.0.0.1:0");
+        command.env("ASHLAR_CHAIN_LISTEN", "127.0.0.1:0");
         // Small files, so that many servers start at once on a small disk.
         command.env("ASHLAR_STORAGE_LOG", "1MiB").env("ASHLAR_STORAGE_SEGMENT", "8MiB");
         command.env("ASHLAR_METADATA_SEGMENT", "1MiB");
@@ -78,8 +80,8 @@ impl Stand {
             assert!(ended.is_none() && started.elapsed() < PATIENCE, "not up: {ended:?}\n{log}");
             std::thread::sleep(Duration::from_millis(10));
         };
-        let root = self.kept_root();
-        let server = Server { child, s3, api, root, log };
+        let (root, chain) = (self.kept_root(), said("chain "));
+        let server = Server { child, s3, api, chain, root, log };
         server.wait_for("readiness", || server.get("/readyz").status == 200);
         server
     }
@@ -98,6 +100,11 @@ impl Stand {
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where its chain answers.
+    pub(crate) fn chain(&self) -> &str {
+        self.chain.as_deref().expect("it publishes")
     }
 
     /// A request to S3 as root.

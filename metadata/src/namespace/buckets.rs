@@ -89,11 +89,12 @@ pub enum Document {
     Ownership = 6,
     ObjectLock = 7,
     Lifecycle = 8,
+    DurableWhen = 9,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Policy,
         Self::Acl,
         Self::Cors,
@@ -102,6 +103,7 @@ impl Document {
         Self::Ownership,
         Self::ObjectLock,
         Self::Lifecycle,
+        Self::DurableWhen,
     ];
 }
 

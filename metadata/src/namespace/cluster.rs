@@ -56,3 +56,8 @@ pub fn key() -> Bytes {
 pub fn past_key(epoch: u64) -> Bytes {
     KeyWriter::new(Tag::Cluster).u64(epoch).finish()
 }
+
+/// Where the current map and all past ones start.
+pub fn prefix() -> Bytes {
+    KeyWriter::new(Tag::Cluster).finish()
+}

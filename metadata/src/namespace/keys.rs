@@ -34,6 +34,11 @@ pub enum Tag {
     PublishGroup = 0x16,
     LifecyclePass = 0x17,
     Scrub = 0x18,
+    Log = 0x20,
+    LogBatch = 0x21,
+    LogPlace = 0x22,
+    LogBlob = 0x23,
+    LogLeaves = 0x24,
 }
 
 /// Builds one key.

@@ -87,7 +87,7 @@ mod tests {
     use crate::namespace::NamespaceRow;
     use crate::namespace::types::{Attributes, Tags, VersionId};
     use crate::namespace::uploads::UploadRow;
-    use crate::namespace::versions::VersionRow;
+    use crate::namespace::versions::{LogPlace, VersionRow};
     use proptest::prelude::*;
 
     /// A version's row as it was before there were locks.
@@ -109,9 +109,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn locked_and_unlocked_rows_read_back(id: u128, modified: i64, owner in "\\PC{0,12}", lock in locks()) {
+        fn locked_and_unlocked_rows_read_back(
+            id: u128, modified: i64, owner in "\\PC{0,12}", lock in locks(), place: Option<(u32, Option<u64>)>,
+        ) {
             let (modified, object) = (UnixMillis(modified), None);
-            let row = VersionRow { id: VersionId::Id(id), modified, owner: owner.clone(), object, lock };
+            let log = place.map(|(index, position)| LogPlace { index, position });
+            let row = VersionRow { id: VersionId::Id(id), modified, owner: owner.clone(), object, lock, log };
             prop_assert_eq!(VersionRow::decode(&row.encode()).unwrap(), row);
             let (attributes, tags) = (Attributes::default(), Tags::default());
             let (acl, checksum, initiator) = (None, None, None);
@@ -126,7 +129,8 @@ mod tests {
             let old = OldVersionRow { id, modified, owner: owner.clone(), object: None };
             let bytes = postcard::to_extend(&old, vec![ROW_FORMAT]).unwrap();
             let row = VersionRow::decode(&bytes).unwrap();
-            prop_assert_eq!(&row, &VersionRow { id, modified, owner, object: None, lock: Lock::default() });
+            let (lock, log) = (Lock::default(), None);
+            prop_assert_eq!(&row, &VersionRow { id, modified, owner, object: None, lock, log });
             prop_assert_eq!(&row.encode()[..], &bytes[..]);
         }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::NamespaceRow;
 use super::blobs::BlobId;
-use super::keys::{KeyWriter, Tag};
+use super::keys::{KeyReader, KeyWriter, Tag};
 use super::types::{Checksum, ETag};
 
 /// Parts that one page of a manifest holds.
@@ -86,4 +86,21 @@ pub fn prefix() -> Bytes {
 /// Key of a manifest's further page (1, 2, …).
 pub fn page_key(manifest: ManifestId, page: u32) -> Bytes {
     KeyWriter::new(Tag::ManifestParts).u128(manifest.0).u32(page).finish()
+}
+
+/// The manifest in a manifest row's key.
+pub fn parse_key(key: &[u8]) -> Option<ManifestId> {
+    let mut reader = KeyReader::new(key, Tag::Manifest)?;
+    let manifest = reader.u128()?;
+    reader.end()?;
+    Some(ManifestId(manifest))
+}
+
+/// Manifest and page in a further page's key.
+pub fn parse_page_key(key: &[u8]) -> Option<(ManifestId, u32)> {
+    let mut reader = KeyReader::new(key, Tag::ManifestParts)?;
+    let manifest = reader.u128()?;
+    let page = reader.u32()?;
+    reader.end()?;
+    Some((ManifestId(manifest), page))
 }

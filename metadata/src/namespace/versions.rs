@@ -29,6 +29,22 @@ pub struct VersionRow {
     /// What keeps it from being removed; stored behind the row, see [`locks`].
     #[serde(skip)]
     pub lock: Lock,
+    /// Where its newest entry stands in the log; stored behind the rest. `None`: it was written before there
+    /// was a log.
+    #[serde(skip)]
+    pub log: Option<LogPlace>,
+}
+
+/// Which entry of the log announced a version's row as it is.
+///
+/// Every commit that writes a version's row announces it, so the entry's position is the row's own version, and
+/// only which of the commit's entries it is has to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// Which of its commit's entries.
+    pub index: u32,
+    /// The commit position, in a row that was brought here from another store; else the row's own version.
+    pub position: Option<u64>,
 }
 
 /// What a version that is an object says of itself.
@@ -58,12 +74,17 @@ impl NamespaceRow for VersionRow {
     const KIND: &'static str = "version";
 
     fn encode(&self) -> Bytes {
-        locks::encode(self, &self.lock)
+        let row = locks::encode(self, &self.lock);
+        let Some(place) = &self.log else { return row };
+        let out = postcard::to_extend(place, Vec::from(row));
+        Bytes::from(out.expect("encoding plain data into memory cannot fail"))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
-        let (row, lock, _) = locks::decode::<Self>(Self::KIND, bytes)?;
-        Ok(Self { lock, ..row })
+        let (row, lock, rest) = locks::decode::<Self>(Self::KIND, bytes)?;
+        let log = (!rest.is_empty()).then(|| postcard::from_bytes(rest)).transpose();
+        let log = log.map_err(|e| RowError { kind: Self::KIND, reason: e.to_string() })?;
+        Ok(Self { lock, log, ..row })
     }
 }
 

@@ -1,12 +1,12 @@
 //! A bucket's settings and documents: versioning, tags, policy, CORS, ACL, public access block, ownership;
 //! and how object lock and lifecycle rules are stored.
 //!
-//! Each change is one transaction that checks the bucket's row and bumps its generation: the cache of
-//! parsed buckets lives on that.
+//! Each change is one transaction that checks the bucket's row, bumps its generation (the cache of parsed
+//! buckets lives on that), and announces the bucket as it then is.
 
 use std::sync::Arc;
 
-use ashlar_metadata::namespace::buckets::{self, BucketId, BucketRow, Document, Versioning};
+use ashlar_metadata::namespace::buckets::{BucketRow, Document, Versioning};
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -14,29 +14,25 @@ use crate::Store;
 use crate::access::{Acl, AclRequest, Action, ObjectOwnership, Policy, PublicAccessBlock, RequestContext};
 use crate::cors::{self, CorsRule};
 use crate::error::{Configuration, Error};
+use crate::log::DurableWhen;
 use crate::object_lock::ObjectLockRules;
+use crate::requests::BucketChanged;
 use crate::transaction::{ATTEMPTS_MAX, Transaction, back_off};
 use crate::types::{BucketName, Tags};
 
-use super::Bucket;
+use super::{Bucket, BucketRows};
 
 /// Most tags of a bucket.
 const BUCKET_TAGS_MAX: usize = 50;
 
-/// Writes a document as JSON.
-pub(super) fn put_json<T: Serialize>(
-    transaction: &mut Transaction,
-    bucket: BucketId,
-    document: Document,
-    value: &T,
-) -> Result<(), Error> {
+/// A document's text.
+pub(super) fn json<T: Serialize>(value: &T) -> Result<Bytes, Error> {
     let text = serde_json::to_vec(value).map_err(|e| Error::internal("writing a bucket's document", e))?;
-    transaction.put_bytes(buckets::document_key(bucket, document), Bytes::from(text));
-    Ok(())
+    Ok(Bytes::from(text))
 }
 
-enum Change<'a> {
-    Put(Document, &'a [u8]),
+enum Change {
+    Put(Document, Bytes),
     Delete(Document),
     Versioning(Versioning),
 }
@@ -47,36 +43,47 @@ const VERSIONING_LOCKED: Error = Error::InvalidBucketState {
 };
 
 impl Store {
-    /// Authorises and applies one change. `prepare` sees the bucket as the commit will check it.
-    async fn change<'a>(
+    /// Authorises, applies and announces one change. `prepare` sees the bucket as the commit will check it.
+    async fn change(
         &self,
         cx: &RequestContext,
         name: &BucketName,
         action: Action,
-        prepare: impl Fn(&Bucket) -> Result<Change<'a>, Error>,
-    ) -> Result<(), Error> {
+        prepare: impl Fn(&Bucket) -> Result<Change, Error>,
+    ) -> Result<BucketChanged, Error> {
+        self.change_at(cx, name, action, None, prepare).await
+    }
+
+    /// The same, answered at another level than the bucket has.
+    async fn change_at(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+        level: Option<DurableWhen>,
+        prepare: impl Fn(&Bucket) -> Result<Change, Error>,
+    ) -> Result<BucketChanged, Error> {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
-            let (_, bucket) = self.bucket_for_write(name).await?;
+            let (snapshot, bucket) = self.bucket_for_write(name).await?;
             self.authorize_bucket(cx, action, &bucket)?;
             let change = prepare(&bucket)?;
             let mut row =
                 BucketRow { documents_generation: bucket.row.documents_generation + 1, ..bucket.row.clone() };
             let mut transaction = Transaction::default();
             bucket.check(&mut transaction);
+            let mut rows = BucketRows::read(&*snapshot, &bucket).await?;
+            drop(snapshot);
             match change {
-                Change::Put(document, text) => {
-                    transaction.put_bytes(
-                        buckets::document_key(bucket.id(), document),
-                        Bytes::copy_from_slice(text),
-                    );
-                }
-                Change::Delete(document) => transaction.delete(buckets::document_key(bucket.id(), document)),
+                Change::Put(document, text) => rows.set(&mut transaction, document, Some(text)),
+                Change::Delete(document) => rows.set(&mut transaction, document, None),
                 Change::Versioning(versioning) => row.versioning = versioning,
             }
-            transaction.put(buckets::key(name), &row);
-            if transaction.commit(&self.inner.kv).await?.is_some() {
-                return Ok(());
+            rows.finish(&mut transaction, row, self.inner.clock.now());
+            let level = level.unwrap_or(bucket.durable_when);
+            if let Some(logged) = self.commit_logged(transaction, level).await? {
+                self.until_durable(&logged).await?;
+                return Ok(BucketChanged { receipt: logged.receipt });
             }
         }
         Err(Error::ConditionalConflict)
@@ -89,10 +96,22 @@ impl Store {
         action: Action,
         document: Document,
         value: &T,
-    ) -> Result<(), Error> {
-        let text =
-            serde_json::to_vec(value).map_err(|e| Error::internal("writing a bucket's document", e))?;
-        self.change(cx, name, action, |_| Ok(Change::Put(document, &text))).await
+    ) -> Result<BucketChanged, Error> {
+        self.put_document_at(cx, name, action, document, value, None).await
+    }
+
+    /// The same, answered at another level than the bucket has.
+    pub(crate) async fn put_document_at<T: Serialize>(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+        action: Action,
+        document: Document,
+        value: &T,
+        level: Option<DurableWhen>,
+    ) -> Result<BucketChanged, Error> {
+        let text = json(value)?;
+        self.change_at(cx, name, action, level, |_| Ok(Change::Put(document, text.clone()))).await
     }
 
     pub(crate) async fn delete_document(
@@ -101,7 +120,7 @@ impl Store {
         name: &BucketName,
         action: Action,
         document: Document,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         self.change(cx, name, action, |_| Ok(Change::Delete(document))).await
     }
 
@@ -123,7 +142,7 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         versioning: Versioning,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         if versioning == Versioning::Off {
             return Err(Error::InvalidArgument {
                 name: "Status",
@@ -145,16 +164,15 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         rules: &ObjectLockRules,
-    ) -> Result<(), Error> {
-        let text =
-            serde_json::to_vec(rules).map_err(|e| Error::internal("writing a bucket's document", e))?;
+    ) -> Result<BucketChanged, Error> {
+        let text = json(rules)?;
         self.change(cx, name, Action::PutBucketObjectLockConfiguration, |bucket| {
             if bucket.row.versioning != Versioning::Enabled {
                 return Err(Error::InvalidBucketState {
                     reason: "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
                 });
             }
-            Ok(Change::Put(Document::ObjectLock, &text))
+            Ok(Change::Put(Document::ObjectLock, text.clone()))
         })
         .await
     }
@@ -174,7 +192,7 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         tags: Tags,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         crate::attributes::check_tags(&tags, BUCKET_TAGS_MAX)?;
         self.put_document(cx, name, Action::PutBucketTagging, Document::Tags, &tags).await
     }
@@ -186,7 +204,11 @@ impl Store {
     }
 
     /// Removes the bucket's tags.
-    pub async fn delete_bucket_tags(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+    pub async fn delete_bucket_tags(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<BucketChanged, Error> {
         self.delete_document(cx, name, Action::PutBucketTagging, Document::Tags).await
     }
 
@@ -196,14 +218,14 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         text: String,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         self.change(cx, name, Action::PutBucketPolicy, |bucket| {
             let policy = Policy::parse(&text, name.as_str())
                 .map_err(|e| Error::MalformedPolicy { reason: e.reason })?;
             if bucket.public_access_block().block_public_policy && policy.is_public() {
                 return Err(Error::AccessDenied);
             }
-            Ok(Change::Put(Document::Policy, text.as_bytes()))
+            Ok(Change::Put(Document::Policy, Bytes::copy_from_slice(text.as_bytes())))
         })
         .await
     }
@@ -215,7 +237,11 @@ impl Store {
     }
 
     /// Removes the bucket's policy.
-    pub async fn delete_bucket_policy(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+    pub async fn delete_bucket_policy(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<BucketChanged, Error> {
         self.delete_document(cx, name, Action::DeleteBucketPolicy, Document::Policy).await
     }
 
@@ -235,7 +261,7 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         rules: Vec<CorsRule>,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         cors::validate(&rules).map_err(|e| Error::InvalidRequest { reason: e.to_string() })?;
         self.put_document(cx, name, Action::PutBucketCORS, Document::Cors, &rules).await
     }
@@ -251,7 +277,11 @@ impl Store {
     }
 
     /// Removes the bucket's CORS rules.
-    pub async fn delete_bucket_cors(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+    pub async fn delete_bucket_cors(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<BucketChanged, Error> {
         self.delete_document(cx, name, Action::PutBucketCORS, Document::Cors).await
     }
 
@@ -272,23 +302,12 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         request: AclRequest,
-    ) -> Result<(), Error> {
-        for attempt in 0..ATTEMPTS_MAX {
-            back_off(attempt).await;
-            let (_, bucket) = self.bucket_for_write(name).await?;
-            self.authorize_bucket(cx, Action::PutBucketAcl, &bucket)?;
+    ) -> Result<BucketChanged, Error> {
+        self.change(cx, name, Action::PutBucketAcl, |bucket| {
             let acl = Acl::of_bucket(&request, &bucket.facts())?;
-            let mut transaction = Transaction::default();
-            bucket.check(&mut transaction);
-            put_json(&mut transaction, bucket.id(), Document::Acl, &acl)?;
-            let row =
-                BucketRow { documents_generation: bucket.row.documents_generation + 1, ..bucket.row.clone() };
-            transaction.put(buckets::key(name), &row);
-            if transaction.commit(&self.inner.kv).await?.is_some() {
-                return Ok(());
-            }
-        }
-        Err(Error::ConditionalConflict)
+            Ok(Change::Put(Document::Acl, json(&acl)?))
+        })
+        .await
     }
 
     /// The bucket's ACL.
@@ -303,7 +322,7 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         block: PublicAccessBlock,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         self.put_document(cx, name, Action::PutBucketPublicAccessBlock, Document::PublicAccessBlock, &block)
             .await
     }
@@ -325,7 +344,7 @@ impl Store {
         &self,
         cx: &RequestContext,
         name: &BucketName,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         let document = Document::PublicAccessBlock;
         self.delete_document(cx, name, Action::PutBucketPublicAccessBlock, document).await
     }
@@ -337,15 +356,14 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         ownership: ObjectOwnership,
-    ) -> Result<(), Error> {
-        let text =
-            serde_json::to_vec(&ownership).map_err(|e| Error::internal("writing a bucket's document", e))?;
+    ) -> Result<BucketChanged, Error> {
+        let text = json(&ownership)?;
         self.change(cx, name, Action::PutBucketOwnershipControls, |bucket| {
             // Switched off, its grants would count again whenever ACLs are switched on.
             if !ownership.acls_count() && bucket.acl.as_ref().is_some_and(|acl| !acl.is_private()) {
                 return Err(Error::AclAgainstOwnership);
             }
-            Ok(Change::Put(Document::Ownership, &text))
+            Ok(Change::Put(Document::Ownership, text.clone()))
         })
         .await
     }
@@ -365,7 +383,7 @@ impl Store {
         &self,
         cx: &RequestContext,
         name: &BucketName,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         self.delete_document(cx, name, Action::PutBucketOwnershipControls, Document::Ownership).await
     }
 }

@@ -12,12 +12,14 @@ use ashlar_metadata::{Direction, KeyRange, Position};
 use crate::Store;
 use crate::access::{Acl, AclError, Action, BucketAccess, Principal, PublicAccessBlock, RequestContext};
 use crate::error::Error;
+use crate::log::{DurableWhen, of_bucket_removed};
 use crate::object_lock::ObjectLockRules;
-use crate::requests::{BucketFacts, CreateBucket};
+use crate::requests::{BucketChanged, BucketFacts, CreateBucket, CreatedBucket};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::BucketName;
 
-use super::{Bucket, writer};
+use super::documents::json;
+use super::{Bucket, BucketRows, writer};
 
 /// Rows handled by one step of a scan.
 const STEP_ROWS: usize = 1_000;
@@ -28,7 +30,7 @@ impl Store {
         &self,
         cx: &RequestContext,
         request: CreateBucket,
-    ) -> Result<BucketFacts, Error> {
+    ) -> Result<CreatedBucket, Error> {
         self.authorize_service(cx, Action::CreateBucket)?;
         let owner = writer(cx);
         let ownership = request.ownership.unwrap_or_default();
@@ -84,24 +86,29 @@ impl Store {
                 None => transaction.check_absent(buckets::last_id_key()),
             }
             transaction.put_bytes(buckets::last_id_key(), bytes::Bytes::copy_from_slice(&id.to_be_bytes()));
-            transaction.put(key.clone(), &row);
+            let mut rows = BucketRows::new(request.bucket.clone(), row.clone());
             if let Some(ownership) = &request.ownership {
-                super::documents::put_json(&mut transaction, row.id, Document::Ownership, ownership)?;
+                rows.set(&mut transaction, Document::Ownership, Some(json(ownership)?));
             }
-            super::documents::put_json(&mut transaction, row.id, Document::Acl, &acl)?;
+            rows.set(&mut transaction, Document::Acl, Some(json(&acl)?));
             if request.object_lock {
-                let rules = ObjectLockRules::default();
-                super::documents::put_json(&mut transaction, row.id, Document::ObjectLock, &rules)?;
+                let rules = json(&ObjectLockRules::default())?;
+                rows.set(&mut transaction, Document::ObjectLock, Some(rules));
             }
-            if transaction.commit(&self.inner.kv).await?.is_some() {
-                return Ok(facts(request.bucket, row));
+            rows.finish(&mut transaction, row.clone(), row.created);
+            if let Some(logged) = self.commit_logged(transaction, DurableWhen::Quorum).await? {
+                return Ok(CreatedBucket { facts: facts(request.bucket, row), receipt: logged.receipt });
             }
         }
         Err(Error::ConditionalConflict)
     }
 
     /// Deletes an empty bucket. Uploads in progress end with it: nobody finds them any more, and GC takes them.
-    pub async fn delete_bucket(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+    pub async fn delete_bucket(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<BucketChanged, Error> {
         for attempt in 0..ATTEMPTS_MAX {
             back_off(attempt).await;
             let snapshot = self.snapshot().await?;
@@ -122,8 +129,10 @@ impl Store {
                 transaction.delete(buckets::document_key(bucket.id(), document));
             }
             transaction.bury(DeadRow::Bucket(bucket.id()));
-            if transaction.commit(&self.inner.kv).await?.is_some() {
-                return Ok(());
+            transaction.announce(&of_bucket_removed(name, self.inner.clock.now()));
+            if let Some(logged) = self.commit_logged(transaction, bucket.durable_when).await? {
+                self.until_durable(&logged).await?;
+                return Ok(BucketChanged { receipt: logged.receipt });
             }
         }
         Err(Error::ConditionalConflict)

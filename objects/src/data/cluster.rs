@@ -11,12 +11,15 @@ use ashlar_chunker::{ChunkId, Coding, ShardIndex};
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::blobs::ChunkRef;
 use ashlar_metadata::namespace::cluster::{self, ClusterRow};
+use ashlar_metadata::namespace::outbox;
 use ashlar_metadata::{Check, Commit, CommitError, OrderedKv, Write};
 use parking_lot::RwLock;
 
 use super::nodes::{Node, Nodes};
 use super::placement;
+use crate::clock::Clock;
 use crate::error::Error;
+use crate::log;
 
 /// Times the map is computed anew because another process changed it.
 const MAP_ATTEMPTS: usize = 20;
@@ -58,8 +61,13 @@ struct Maps {
 }
 
 impl Cluster {
-    /// Reads the map, and makes a new one when nodes or coding are others than before.
-    pub(crate) async fn open(kv: Arc<dyn OrderedKv>, nodes: Nodes, k: u8, m: u8) -> Result<Self, Error> {
+    /// Reads the map, and makes a new one, which the log is told, when nodes or coding are others than before.
+    pub(crate) async fn open(
+        kv: Arc<dyn OrderedKv>,
+        nodes: Nodes,
+        (k, m): (u8, u8),
+        clock: &Clock,
+    ) -> Result<Self, Error> {
         Coding::new(k, m).map_err(|e| Error::internal("configuring the coding", e))?;
         let present: BTreeMap<u16, String> = nodes.all().map(|node| (node.id, node.domain.clone())).collect();
         for _ in 0..MAP_ATTEMPTS {
@@ -74,7 +82,16 @@ impl Cluster {
                 None => Check::Absent(cluster::key()),
                 Some(row) => Check::At(cluster::key(), row.version),
             };
-            let mut writes = vec![Write::Put { key: cluster::key(), value: next.encode() }];
+            let value = next.encode();
+            let record = log::of_cluster_map(&value, clock.now());
+            let mut writes = vec![
+                Write::Put { key: cluster::key(), value },
+                Write::PutAtPosition {
+                    key_prefix: outbox::prefix(),
+                    key_suffix: outbox::suffix(0),
+                    value: outbox::encode(&record),
+                },
+            ];
             if let (Some(found), Some(previous)) = (found, &previous) {
                 writes.push(Write::Put { key: cluster::past_key(previous.epoch), value: found.value });
             }

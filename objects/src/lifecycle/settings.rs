@@ -5,6 +5,7 @@ use super::check::check;
 use crate::Store;
 use crate::access::{Action, RequestContext};
 use crate::error::{Configuration, Error};
+use crate::requests::BucketChanged;
 use crate::types::BucketName;
 use ashlar_metadata::namespace::buckets::Document;
 
@@ -15,7 +16,7 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         mut rules: Vec<LifecycleRule>,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         check(&rules)?;
         for rule in rules.iter_mut().filter(|rule| rule.id.is_empty()) {
             rule.id = format!("{:032x}", rand::random::<u128>());
@@ -35,7 +36,11 @@ impl Store {
     }
 
     /// Removes the bucket's lifecycle rules.
-    pub async fn delete_lifecycle_rules(&self, cx: &RequestContext, name: &BucketName) -> Result<(), Error> {
+    pub async fn delete_lifecycle_rules(
+        &self,
+        cx: &RequestContext,
+        name: &BucketName,
+    ) -> Result<BucketChanged, Error> {
         self.delete_document(cx, name, Action::PutLifecycleConfiguration, Document::Lifecycle).await
     }
 }

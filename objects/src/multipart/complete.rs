@@ -15,6 +15,7 @@ use crate::access::{Action, RequestContext};
 use crate::buckets::Bucket;
 use crate::checksums;
 use crate::error::Error;
+use crate::log::{Logged, manifest_root};
 use crate::put::{Destination, Owner, blob_root, manifest, put_manifest};
 use crate::requests::{CompleteUpload, CompletedPart, UploadName, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, read};
@@ -35,10 +36,17 @@ impl Store {
     ) -> Result<Written, Error> {
         check_list(&request.parts)?;
         let (store, cx) = (self.clone(), cx.clone());
-        self.detached(async move { store.complete_now(&cx, &request).await }).await
+        let done = self.detached(async move { store.complete_now(&cx, &request).await });
+        let (written, logged) = done.await?;
+        self.until_durable(&logged).await?;
+        Ok(written)
     }
 
-    async fn complete_now(&self, cx: &RequestContext, request: &CompleteUpload) -> Result<Written, Error> {
+    async fn complete_now(
+        &self,
+        cx: &RequestContext,
+        request: &CompleteUpload,
+    ) -> Result<(Written, Logged), Error> {
         let name = &request.name;
         let request_hash = hash_request(request);
         for attempt in 0..ATTEMPTS_MAX {
@@ -53,7 +61,9 @@ impl Store {
             drop(snapshot);
             let parts = select(request, &upload.row, stored)?;
             let object = assemble(request, upload.row.clone(), &parts)?;
-            let refs = parts.iter().map(|(number, part)| part_ref(*number, &part.row)).collect();
+            let refs: Vec<PartRef> =
+                parts.iter().map(|(number, part)| part_ref(*number, &part.row)).collect();
+            let root = manifest_root(&refs);
             let (manifest_row, pages) = manifest(object.length, true, refs)?;
 
             let mut transaction = Transaction::default();
@@ -86,8 +96,8 @@ impl Store {
                 conditions: request.conditions.clone(),
                 lock: upload.row.lock,
             };
-            match self.commit_completed(transaction, &destination, &object, name, completed).await {
-                Ok(Some(written)) => return Ok(written),
+            match self.commit_completed(transaction, &destination, (&object, root), name, completed).await {
+                Ok(Some(done)) => return Ok(done),
                 Ok(None) => {}
                 Err(failed @ (Error::PreconditionFailed { .. } | Error::NoSuchKey)) => {
                     return self.completed_meanwhile(name, request_hash).await?.ok_or(failed);
@@ -103,7 +113,7 @@ impl Store {
         &self,
         name: &UploadName,
         request: [u8; 32],
-    ) -> Result<Option<Written>, Error> {
+    ) -> Result<Option<(Written, Logged)>, Error> {
         let snapshot = self.snapshot().await?;
         let bucket = self.bucket(&*snapshot, &name.bucket).await?;
         match self.completed(&*snapshot, &bucket, name, request).await {
@@ -119,7 +129,7 @@ impl Store {
         bucket: &Bucket,
         name: &UploadName,
         request: [u8; 32],
-    ) -> Result<Written, Error> {
+    ) -> Result<(Written, Logged), Error> {
         let found = read::<CompletedRow>(snapshot, &uploads::completed_key(name.upload.0))
             .await?
             .ok_or(Error::NoSuchUpload)?;
@@ -128,7 +138,10 @@ impl Store {
         if !same || self.inner.clock.now().0 - row.completed.0 > COMPLETED_KEPT_MILLIS {
             return Err(Error::NoSuchUpload);
         }
-        Ok(Written {
+        let position = found.version.0;
+        let receipt = self.receipt_again(snapshot, position).await?;
+        let logged = Logged { position, receipt: receipt.clone(), durable_when: bucket.durable_when };
+        let written = Written {
             etag: row.etag,
             version: row.version,
             checksum: row.checksum,
@@ -137,8 +150,10 @@ impl Store {
             object_root: ObjectRoot(Digest(row.object_root)),
             content_root: ContentRoot(Digest(row.content_root)),
             expiration: None,
-            position: found.version.0,
-        })
+            position,
+            receipt,
+        };
+        Ok((written, logged))
     }
 }
 
@@ -291,14 +306,14 @@ impl Store {
         &self,
         transaction: Transaction,
         destination: &Destination,
-        object: &ObjectRow,
+        (object, manifest_root): (&ObjectRow, [u8; 32]),
         name: &UploadName,
         completed: CompletedRow,
-    ) -> Result<Option<Written>, Error> {
+    ) -> Result<Option<(Written, Logged)>, Error> {
         let record = |transaction: &mut Transaction, version, modified: UnixMillis| {
             let row = CompletedRow { version, completed: modified, ..completed.clone() };
             transaction.put(uploads::completed_key(name.upload.0), &row);
         };
-        self.commit_object_recorded(transaction, destination, object, record).await
+        self.commit_object_recorded(transaction, destination, object, manifest_root, record).await
     }
 }

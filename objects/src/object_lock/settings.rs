@@ -5,8 +5,8 @@ use crate::Store;
 use crate::access::{Action, RequestContext};
 use crate::buckets::Bucket;
 use crate::error::{Configuration, Error};
-use crate::requests::ObjectName;
-use crate::types::{BucketName, ObjectKey, VersionId};
+use crate::requests::{BucketChanged, ObjectName, VersionChanged};
+use crate::types::{BucketName, ObjectKey};
 use crate::versions::FoundVersion;
 
 impl Store {
@@ -17,7 +17,7 @@ impl Store {
         cx: &RequestContext,
         name: &BucketName,
         rules: ObjectLockRules,
-    ) -> Result<(), Error> {
+    ) -> Result<BucketChanged, Error> {
         rules.check()?;
         self.replace_object_lock_rules(cx, name, &rules).await
     }
@@ -93,7 +93,7 @@ impl Store {
         name: &ObjectName,
         retention: Option<Retention>,
         bypass_governance: bool,
-    ) -> Result<Option<VersionId>, Error> {
+    ) -> Result<VersionChanged, Error> {
         let actions = (Action::PutObjectRetention, Action::PutObjectRetention);
         self.change_settings(cx, name, actions, |bucket, found| {
             bucket.object_lock.ok_or_else(without_lock)?;
@@ -118,7 +118,7 @@ impl Store {
         cx: &RequestContext,
         name: &ObjectName,
         held: bool,
-    ) -> Result<Option<VersionId>, Error> {
+    ) -> Result<VersionChanged, Error> {
         let actions = (Action::PutObjectLegalHold, Action::PutObjectLegalHold);
         self.change_settings(cx, name, actions, |bucket, found| {
             bucket.object_lock.ok_or_else(without_lock)?;

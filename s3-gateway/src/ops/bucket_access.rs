@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
 use crate::headers::acl;
-use crate::ops::{Answer, Operations, bucket, object, version_text};
+use crate::ops::{Answer, Operations, bucket, changed, object, put_receipt, version_text};
 
 /// The ACL of a request: by headers or by document, not both and not neither.
 fn asked(headers: &HeaderMap, document: Option<AccessControlPolicy>) -> Result<AclRequest, Failure> {
@@ -32,8 +32,8 @@ pub(super) async fn put_bucket_acl(
     request: S3Request<PutBucketAclInput>,
 ) -> Answer<PutBucketAclOutput> {
     let asked = asked(&cx.headers, request.input.access_control_policy)?;
-    ops.store.put_bucket_acl(cx, &bucket(&request.input.bucket)?, asked).await?;
-    Ok(S3Response::new(PutBucketAclOutput::default()))
+    let done = ops.store.put_bucket_acl(cx, &bucket(&request.input.bucket)?, asked).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn bucket_acl(
@@ -53,9 +53,10 @@ pub(super) async fn put_object_acl(
     let input = request.input;
     let name = object(&input.bucket, &input.key, input.version_id.as_deref())?;
     let asked = asked(&cx.headers, input.access_control_policy)?;
-    let version = ops.store.put_object_acl(cx, &name, asked).await?;
+    let done = ops.store.put_object_acl(cx, &name, asked).await?;
     let mut answer = S3Response::new(PutObjectAclOutput::default());
-    put_version(&mut answer.headers, version_text(version));
+    put_version(&mut answer.headers, version_text(done.version));
+    put_receipt(&mut answer.headers, done.receipt.as_ref());
     Ok(answer)
 }
 
@@ -103,8 +104,8 @@ pub(super) async fn put_block(
         block_public_policy: asked.block_public_policy.unwrap_or(false),
         restrict_public_buckets: asked.restrict_public_buckets.unwrap_or(false),
     };
-    ops.store.put_public_access_block(cx, &bucket(&request.input.bucket)?, block).await?;
-    Ok(S3Response::new(PutPublicAccessBlockOutput::default()))
+    let done = ops.store.put_public_access_block(cx, &bucket(&request.input.bucket)?, block).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn block(
@@ -127,8 +128,8 @@ pub(super) async fn delete_block(
     cx: &Passage,
     request: S3Request<DeletePublicAccessBlockInput>,
 ) -> Answer<DeletePublicAccessBlockOutput> {
-    ops.store.delete_public_access_block(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeletePublicAccessBlockOutput::default()))
+    let done = ops.store.delete_public_access_block(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn put_ownership(
@@ -147,8 +148,8 @@ pub(super) async fn put_ownership(
             "Ownership controls have one rule: BucketOwnerEnforced, BucketOwnerPreferred or ObjectWriter.",
         )
     })?;
-    ops.store.put_ownership_controls(cx, &bucket(&request.input.bucket)?, ownership).await?;
-    Ok(S3Response::new(PutBucketOwnershipControlsOutput::default()))
+    let done = ops.store.put_ownership_controls(cx, &bucket(&request.input.bucket)?, ownership).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn ownership(
@@ -167,6 +168,6 @@ pub(super) async fn delete_ownership(
     cx: &Passage,
     request: S3Request<DeleteBucketOwnershipControlsInput>,
 ) -> Answer<DeleteBucketOwnershipControlsOutput> {
-    ops.store.delete_ownership_controls(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeleteBucketOwnershipControlsOutput::default()))
+    let done = ops.store.delete_ownership_controls(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }

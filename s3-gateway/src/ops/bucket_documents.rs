@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
-use crate::ops::{Answer, Operations, bucket};
+use crate::ops::{Answer, Operations, bucket, changed};
 
 pub(super) async fn put_versioning(
     ops: &Operations,
@@ -29,8 +29,8 @@ pub(super) async fn put_versioning(
             ));
         }
     };
-    ops.store.set_versioning(cx, &bucket(&request.input.bucket)?, versioning).await?;
-    Ok(S3Response::new(PutBucketVersioningOutput::default()))
+    let done = ops.store.set_versioning(cx, &bucket(&request.input.bucket)?, versioning).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn versioning(
@@ -52,8 +52,8 @@ pub(super) async fn put_policy(
     cx: &Passage,
     request: S3Request<PutBucketPolicyInput>,
 ) -> Answer<PutBucketPolicyOutput> {
-    ops.store.put_bucket_policy(cx, &bucket(&request.input.bucket)?, request.input.policy).await?;
-    Ok(S3Response::new(PutBucketPolicyOutput::default()))
+    let done = ops.store.put_bucket_policy(cx, &bucket(&request.input.bucket)?, request.input.policy).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn policy(
@@ -72,8 +72,8 @@ pub(super) async fn delete_policy(
     cx: &Passage,
     request: S3Request<DeleteBucketPolicyInput>,
 ) -> Answer<DeleteBucketPolicyOutput> {
-    ops.store.delete_bucket_policy(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeleteBucketPolicyOutput::default()))
+    let done = ops.store.delete_bucket_policy(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn policy_status(
@@ -99,8 +99,8 @@ pub(super) async fn put_cors(
         expose_headers: rule.expose_headers.unwrap_or_default(),
         max_age_seconds: rule.max_age_seconds,
     });
-    ops.store.put_bucket_cors(cx, &bucket(&request.input.bucket)?, rules.collect()).await?;
-    Ok(S3Response::new(PutBucketCorsOutput::default()))
+    let done = ops.store.put_bucket_cors(cx, &bucket(&request.input.bucket)?, rules.collect()).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn cors(
@@ -126,6 +126,6 @@ pub(super) async fn delete_cors(
     cx: &Passage,
     request: S3Request<DeleteBucketCorsInput>,
 ) -> Answer<DeleteBucketCorsOutput> {
-    ops.store.delete_bucket_cors(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeleteBucketCorsOutput::default()))
+    let done = ops.store.delete_bucket_cors(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }

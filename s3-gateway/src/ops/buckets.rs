@@ -9,7 +9,7 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
 use crate::headers::{acl, lock, text};
-use crate::ops::{Answer, Operations, bucket, timestamp};
+use crate::ops::{Answer, Operations, answered, bucket, changed, timestamp};
 
 /// Most buckets of one page, as in S3.
 const PAGE_MAX: i32 = 10_000;
@@ -47,12 +47,9 @@ pub(super) async fn create(
         && &*ops.region == "us-east-1";
     match ops.store.create_bucket(cx, CreateBucket { bucket, acl, ownership, location, object_lock }).await {
         // In its first region S3 lets an owner make his bucket again, and changes nothing.
-        Err(Error::BucketAlreadyOwnedByYou) if again => {}
-        made => {
-            made?;
-        }
+        Err(Error::BucketAlreadyOwnedByYou) if again => Ok(S3Response::new(answer)),
+        made => answered(answer, made?.receipt.as_ref()),
     }
-    Ok(S3Response::new(answer))
 }
 
 pub(super) async fn delete(
@@ -60,8 +57,8 @@ pub(super) async fn delete(
     cx: &Passage,
     request: S3Request<DeleteBucketInput>,
 ) -> Answer<DeleteBucketOutput> {
-    ops.store.delete_bucket(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeleteBucketOutput::default()))
+    let done = ops.store.delete_bucket(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn head(

@@ -10,7 +10,9 @@ use crate::failure::Failure;
 use crate::headers::checksums::{self, set_checksum};
 use crate::headers::{acl, attributes, conditions, copy_source, lifecycle, lock, range, tags, text};
 use crate::ops::objects_write::{part_number, put_roots};
-use crate::ops::{Answer, Operations, etag, object as named, timestamp, version_text, written_version};
+use crate::ops::{
+    Answer, Operations, etag, object as named, put_receipt, timestamp, version_text, written_version,
+};
 
 fn source(headers: &http::HeaderMap) -> Result<ObjectName, Failure> {
     copy_source::read(headers)?
@@ -82,6 +84,7 @@ pub(super) async fn object(
         ..CopyObjectOutput::default()
     });
     put_roots(&mut answer.headers, &written.object_root, &written.content_root);
+    put_receipt(&mut answer.headers, written.receipt.as_ref());
     Ok(answer)
 }
 

@@ -3,13 +3,13 @@
 use ashlar_objects::error;
 use ashlar_objects::requests::{DeleteObject, Deleted};
 use ashlar_objects::types::{Conditions, TagMatch};
+use s3s::S3Request;
 use s3s::dto::*;
-use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
-use crate::failure::{Code, Failure};
+use crate::failure::{Code, Failure, RECEIPT};
 use crate::headers::{conditions, lock};
-use crate::ops::{Answer, Operations, bucket, object, version_text};
+use crate::ops::{Answer, Operations, answered, bucket, object, version_text};
 
 /// Most keys of one DeleteObjects, as in S3.
 const KEYS_MAX: usize = 1000;
@@ -24,11 +24,12 @@ pub(super) async fn one(
     let conditions = conditions::of_delete(&cx.headers)?;
     let bypass_governance = lock::bypasses_governance(&cx.headers);
     let deleted = ops.store.delete_object(cx, DeleteObject { name, conditions, bypass_governance }).await?;
-    Ok(S3Response::new(DeleteObjectOutput {
+    let output = DeleteObjectOutput {
         delete_marker: deleted.delete_marker.then_some(true),
         version_id: version_text(deleted.version),
         ..DeleteObjectOutput::default()
-    }))
+    };
+    answered(output, deleted.receipt.as_ref())
 }
 
 pub(super) async fn many(
@@ -63,6 +64,8 @@ pub(super) async fn many(
     }
     let mut results = ops.store.delete_objects(cx, requests).await.into_iter();
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
+    // One header for all of them: the receipt of what was committed last, whose position is above all others'.
+    let (mut last, mut receipt, mut late) = (None, None, None);
     for (object, refused) in asked.into_iter().zip(refused) {
         let result = match refused {
             Some(failure) => Err(failure),
@@ -77,21 +80,36 @@ pub(super) async fn many(
             },
         };
         match result {
-            Ok(_) if quiet => {}
-            Ok(done) => deleted.push(line(object, &done)),
-            Err(failure) => errors.push(Error {
-                code: Some(failure.code().to_owned()),
-                key: Some(object.key),
-                message: Some(failure.message().to_owned()),
-                version_id: object.version_id,
-            }),
+            Ok(done) => {
+                if done.position > last {
+                    (last, receipt) = (done.position, done.receipt.clone());
+                }
+                if !quiet {
+                    deleted.push(line(object, &done));
+                }
+            }
+            Err(failure) => {
+                // Of those that are done and not yet durable enough any receipt will do.
+                late = failure.get_header(&RECEIPT).cloned().or(late);
+                errors.push(Error {
+                    code: Some(failure.code().to_owned()),
+                    key: Some(object.key),
+                    message: Some(failure.message().to_owned()),
+                    version_id: object.version_id,
+                });
+            }
         }
     }
-    Ok(S3Response::new(DeleteObjectsOutput {
+    let output = DeleteObjectsOutput {
         deleted: Some(deleted),
         errors: Some(errors).filter(|errors| !errors.is_empty()),
         request_charged: None,
-    }))
+    };
+    let mut answer = answered(output, receipt.as_ref())?;
+    if let Some(late) = late.filter(|_| receipt.is_none()) {
+        answer.headers.insert(RECEIPT, late);
+    }
+    Ok(answer)
 }
 
 fn read(bucket: &str, asked: &ObjectIdentifier, bypass_governance: bool) -> Result<DeleteObject, Failure> {

@@ -8,7 +8,7 @@ use s3s::{S3Request, S3Response};
 
 use crate::call::Passage;
 use crate::failure::{Code, Failure};
-use crate::ops::{Answer, Operations, bucket, millis, timestamp};
+use crate::ops::{Answer, Operations, bucket, changed, millis, timestamp};
 
 /// A count of days or versions; below zero is refused like zero.
 fn count(number: i32) -> u32 {
@@ -160,8 +160,8 @@ pub(super) async fn put(
     let configuration =
         request.input.lifecycle_configuration.ok_or_else(|| Failure::malformed_xml("it is empty"))?;
     let rules: Result<Vec<Rule>, Failure> = configuration.rules.into_iter().map(read).collect();
-    ops.store.put_lifecycle_rules(cx, &bucket(&request.input.bucket)?, rules?).await?;
-    Ok(S3Response::new(PutBucketLifecycleConfigurationOutput::default()))
+    let done = ops.store.put_lifecycle_rules(cx, &bucket(&request.input.bucket)?, rules?).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn get(
@@ -181,6 +181,6 @@ pub(super) async fn delete(
     cx: &Passage,
     request: S3Request<DeleteBucketLifecycleInput>,
 ) -> Answer<DeleteBucketLifecycleOutput> {
-    ops.store.delete_lifecycle_rules(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeleteBucketLifecycleOutput::default()))
+    let done = ops.store.delete_lifecycle_rules(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }

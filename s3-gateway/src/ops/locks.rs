@@ -7,7 +7,7 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::Failure;
 use crate::headers::lock;
-use crate::ops::{Answer, Operations, bucket, millis, object, timestamp};
+use crate::ops::{Answer, Operations, bucket, changed, millis, object, timestamp};
 
 fn mode(mode: Option<&ObjectLockRetentionMode>) -> Result<RetentionMode, Failure> {
     mode.and_then(|mode| lock::mode(mode.as_str()))
@@ -45,8 +45,8 @@ pub(super) async fn put_rules(
     request: S3Request<PutObjectLockConfigurationInput>,
 ) -> Answer<PutObjectLockConfigurationOutput> {
     let rules = rules(request.input.object_lock_configuration)?;
-    ops.store.put_object_lock_rules(cx, &bucket(&request.input.bucket)?, rules).await?;
-    Ok(S3Response::new(PutObjectLockConfigurationOutput::default()))
+    let done = ops.store.put_object_lock_rules(cx, &bucket(&request.input.bucket)?, rules).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn bucket_rules(
@@ -87,8 +87,8 @@ pub(super) async fn put_retention(
         (Some(_), None) => return Err(Failure::malformed_xml("a retention has a date")),
     };
     let bypass = lock::bypasses_governance(&cx.headers);
-    ops.store.put_object_retention(cx, &name, retention, bypass).await?;
-    Ok(S3Response::new(PutObjectRetentionOutput::default()))
+    let done = ops.store.put_object_retention(cx, &name, retention, bypass).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn retention(
@@ -113,8 +113,8 @@ pub(super) async fn put_legal_hold(
     let status = input.legal_hold.and_then(|hold| hold.status);
     let held = status.as_ref().and_then(|status| lock::hold(status.as_str()));
     let held = held.ok_or_else(|| Failure::malformed_xml("the status is ON or OFF"))?;
-    ops.store.put_object_legal_hold(cx, &name, held).await?;
-    Ok(S3Response::new(PutObjectLegalHoldOutput::default()))
+    let done = ops.store.put_object_legal_hold(cx, &name, held).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn legal_hold(

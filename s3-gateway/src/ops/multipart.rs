@@ -11,7 +11,7 @@ use crate::failure::{Code, Failure};
 use crate::headers::checksums::{self, get_checksum, kind_name, set_checksum};
 use crate::headers::{acl, attributes, conditions, lifecycle, lock, number, tags, text};
 use crate::ops::objects_write::put_roots;
-use crate::ops::{Answer, Operations, etag, object, timestamp, written_version};
+use crate::ops::{Answer, Operations, etag, object, put_receipt, timestamp, written_version};
 
 /// Names an upload of an object.
 pub(super) fn upload(bucket: &str, key: &str, id: &str) -> Result<UploadName, Failure> {
@@ -137,6 +137,7 @@ pub(super) async fn complete(
     set_checksum!(output, &written.checksum);
     let mut answer = S3Response::new(output);
     put_roots(&mut answer.headers, &written.object_root, &written.content_root);
+    put_receipt(&mut answer.headers, written.receipt.as_ref());
     Ok(answer)
 }
 

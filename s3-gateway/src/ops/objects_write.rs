@@ -11,7 +11,7 @@ use crate::call::Call;
 use crate::failure::{Code, Failure};
 use crate::headers::{acl, attributes, checksums, conditions, lifecycle, lock, tags};
 use crate::ops::objects_read::ascii;
-use crate::ops::{Operations, written_version};
+use crate::ops::{Operations, put_receipt, written_version};
 use crate::payload::Unread;
 use crate::reply::{Reply, empty};
 
@@ -65,7 +65,7 @@ pub(crate) async fn put(ops: &Operations, call: Call) -> Result<Reply, Failure> 
     // They are slices of the connection's buffer, which a slow body would keep.
     drop((headers, call.target, call.query));
     let written = ops.store.put_object(&call.cx, request).await?;
-    let mut answer = HeaderMap::with_capacity(12);
+    let mut answer = HeaderMap::with_capacity(14);
     answer.insert(ETAG, ascii(format!("\"{}\"", written.etag)));
     if let Some(version) = written_version(written.version) {
         answer.insert("x-amz-version-id", ascii(version));
@@ -77,6 +77,7 @@ pub(crate) async fn put(ops: &Operations, call: Call) -> Result<Reply, Failure> 
         answer.insert("x-amz-expiration", ascii(lifecycle::expiration(expiry)));
     }
     put_roots(&mut answer, &written.object_root, &written.content_root);
+    put_receipt(&mut answer, written.receipt.as_ref());
     Ok(empty(StatusCode::OK, answer))
 }
 

@@ -7,7 +7,7 @@ use s3s::{S3Request, S3Response};
 use crate::call::Passage;
 use crate::failure::Failure;
 use crate::headers::tags;
-use crate::ops::{Answer, Operations, bucket, object, version_text};
+use crate::ops::{Answer, Operations, answered, bucket, changed, object, version_text};
 
 fn read(tagging: Tagging, most: usize) -> Result<Tags, Failure> {
     tags::checked(
@@ -26,8 +26,8 @@ pub(super) async fn put_of_bucket(
     request: S3Request<PutBucketTaggingInput>,
 ) -> Answer<PutBucketTaggingOutput> {
     let tags = read(request.input.tagging, tags::BUCKET_TAGS_MAX)?;
-    ops.store.put_bucket_tags(cx, &bucket(&request.input.bucket)?, tags).await?;
-    Ok(S3Response::new(PutBucketTaggingOutput::default()))
+    let done = ops.store.put_bucket_tags(cx, &bucket(&request.input.bucket)?, tags).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn of_bucket(
@@ -44,8 +44,8 @@ pub(super) async fn delete_of_bucket(
     cx: &Passage,
     request: S3Request<DeleteBucketTaggingInput>,
 ) -> Answer<DeleteBucketTaggingOutput> {
-    ops.store.delete_bucket_tags(cx, &bucket(&request.input.bucket)?).await?;
-    Ok(S3Response::new(DeleteBucketTaggingOutput::default()))
+    let done = ops.store.delete_bucket_tags(cx, &bucket(&request.input.bucket)?).await?;
+    changed(done.receipt.as_ref())
 }
 
 pub(super) async fn put_of_object(
@@ -56,8 +56,9 @@ pub(super) async fn put_of_object(
     let input = request.input;
     let name = object(&input.bucket, &input.key, input.version_id.as_deref())?;
     let tags = read(input.tagging, tags::OBJECT_TAGS_MAX)?;
-    let version = ops.store.put_object_tags(cx, &name, tags).await?;
-    Ok(S3Response::new(PutObjectTaggingOutput { version_id: version_text(version) }))
+    let done = ops.store.put_object_tags(cx, &name, tags).await?;
+    let output = PutObjectTaggingOutput { version_id: version_text(done.version) };
+    answered(output, done.receipt.as_ref())
 }
 
 pub(super) async fn of_object(
@@ -78,6 +79,7 @@ pub(super) async fn delete_of_object(
 ) -> Answer<DeleteObjectTaggingOutput> {
     let input = request.input;
     let name = object(&input.bucket, &input.key, input.version_id.as_deref())?;
-    let version = ops.store.delete_object_tags(cx, &name).await?;
-    Ok(S3Response::new(DeleteObjectTaggingOutput { version_id: version_text(version) }))
+    let done = ops.store.delete_object_tags(cx, &name).await?;
+    let output = DeleteObjectTaggingOutput { version_id: version_text(done.version) };
+    answered(output, done.receipt.as_ref())
 }

@@ -53,7 +53,10 @@ impl World {
     }
 
     pub(crate) async fn with(limits: Limits) -> Self {
-        let store = TestStore::new().await;
+        Self::on(TestStore::new().await, limits).await
+    }
+
+    pub(crate) async fn on(store: TestStore, limits: Limits) -> Self {
         let root = request_of("root", true);
         let users = store.store.users();
         users.bootstrap_root(None).await.expect("root");

@@ -1,0 +1,500 @@
+//! The publisher: what the store commits becomes batches, batches become available and are anchored, in order.
+//!
+//! Two tasks share one log. The first seals: it reads the outbox up to the stable position and forms the next batch,
+//! whole commits only; the commit that writes its exact bytes also moves the log on, so that no batch is formed twice.
+//! The second publishes: disperses what is sealed, anchors what is certified, and settles what is on the chain to stay.
+//! Invariants: outbox order is anchor order; each entry is in exactly one batch; nothing is ever re-formed; a batch in
+//! place of ours is an alarm that stops everything. Receipts are promised only while no alarm stands.
+//!
+//! Deliberately knows neither S3 nor what a record says, beyond the time in it.
+
+mod admission;
+mod batch;
+mod durability;
+mod keys;
+mod proof;
+mod receipt;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ashlar_chain::{AnchorError, AnchorState, Anchorer, Batch};
+use ashlar_metadata::OrderedKv;
+use ashlar_metadata::namespace::log::{BatchStage, LogRow};
+use ashlar_objects::Store;
+use ashlar_objects::log::LogEntry;
+use bytes::Bytes;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::layer::{BlobReference, DaLayer, DisperseError, SampleError, SampleReport};
+use crate::statement::{Dispersal, Namespace};
+pub use admission::{PublisherAdmission, authorize};
+pub use batch::{
+    Entry, LogIdentity, OpenError, OpenedBatch, Previous, SealedBatch, open, path, read_leaves,
+    record_digest, seal,
+};
+pub use durability::Progress;
+pub use keys::{KEY_EPOCH, NamespaceKeys};
+pub use proof::{PlaceProof, Placed, PlacedLeaf, ProofError, manifest_parts};
+pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, Receipts};
+pub use rows::LogError;
+use rows::{Kept, LogRows};
+
+/// Batches sealed and not settled at which sealing waits; what is not sealed stays in the outbox.
+const AHEAD_MAX: u64 = 16;
+/// Entries read from the outbox at once. One commit has at most 10,000, and a batch holds whole commits.
+const ENTRIES_MAX: usize = 16_384;
+/// How long the publishing task waits for news of a transaction.
+const STEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How long it waits after a failure, at first and at most.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The time of day in Unix milliseconds.
+pub type UnixMillisClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// How publishing goes about it.
+#[derive(Clone, Copy, Debug)]
+pub struct PublisherConfig {
+    /// How long changes are gathered for a batch.
+    pub interval: Duration,
+    /// Bytes of a blob at which a batch is full.
+    pub blob_bytes_max: usize,
+    /// How long the data-availability layer keeps a batch.
+    pub retention: Duration,
+}
+
+/// What a publisher is made of.
+pub struct PublisherParts {
+    /// Whose changes are published.
+    pub store: Store,
+    /// Where the log is kept: the store's own metadata.
+    pub kv: Arc<dyn OrderedKv>,
+    /// Makes batches available.
+    pub layer: Arc<dyn DaLayer>,
+    /// Puts them on the chain.
+    pub anchorer: Arc<Anchorer>,
+    /// Which log.
+    pub identity: LogIdentity,
+    /// Its keys.
+    pub keys: NamespaceKeys,
+    /// Bounds.
+    pub config: PublisherConfig,
+    /// What time it is.
+    pub clock: UnixMillisClock,
+    /// Told how far the log is.
+    pub progress: Arc<Progress>,
+}
+
+/// Publishing failed, for now or for good.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The log's rows.
+    #[error("{0}")]
+    Log(#[from] LogError),
+    /// The store's outbox.
+    #[error("the outbox cannot be read: {0}")]
+    Outbox(#[from] ashlar_objects::Error),
+    /// The data-availability layer.
+    #[error("batch {sequence} could not be dispersed: {error}")]
+    Disperse {
+        /// Which batch.
+        sequence: u64,
+        /// Why.
+        error: DisperseError,
+    },
+    /// The chain.
+    #[error("batch {sequence} could not be anchored: {error}")]
+    Anchor {
+        /// Which batch.
+        sequence: u64,
+        /// Why.
+        error: AnchorError,
+    },
+}
+
+impl PublishError {
+    /// Whether trying again can only make it worse.
+    pub fn is_alarm(&self) -> bool {
+        matches!(
+            self,
+            Self::Log(LogError::Fenced | LogError::OtherLog | LogError::Broken { .. })
+                | Self::Disperse { error: DisperseError::Equivocation { .. }, .. }
+                | Self::Anchor { error: AnchorError::Alarm(_), .. }
+        )
+    }
+}
+
+/// What sealing came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// There was nothing to seal, or too much waits to be anchored.
+    Nothing,
+    /// A batch with all there was.
+    Everything,
+    /// A batch as large as one may be; there is more.
+    Full,
+}
+
+/// How far a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogHeads {
+    /// Newest sealed batch.
+    pub sealed: u64,
+    /// Newest batch on the chain to stay.
+    pub settled: u64,
+    /// Its last commit position.
+    pub settled_position: u64,
+    /// Entries whose rows were too large for a batch, since the start.
+    pub rows_left_out: u64,
+    /// Whether an alarm stopped it for good.
+    pub is_stopped: bool,
+}
+
+/// A batch could not be sampled.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleFailed {
+    /// It does not exist, or is not certified yet.
+    #[error("there is no certified batch {sequence}")]
+    NoBatch {
+        /// Which.
+        sequence: u64,
+    },
+    /// The layer cannot.
+    #[error("{0}")]
+    Layer(#[from] SampleError),
+    /// The log's rows.
+    #[error("{0}")]
+    Log(#[from] LogError),
+}
+
+/// Publishes the log of one store.
+pub struct Publisher {
+    parts: PublisherParts,
+    rows: LogRows,
+    log: Mutex<Kept<LogRow>>,
+    /// Told when a batch was sealed, or settled.
+    moved: Notify,
+    /// When the entries of batches under way were committed, by batch.
+    times: parking_lot::Mutex<BTreeMap<u64, Vec<u64>>>,
+    sealed: AtomicU64,
+    settled: AtomicU64,
+    rows_left_out: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl Publisher {
+    /// Opens the log in the store's metadata, or begins it. Nothing is published before [`Publisher::start`].
+    pub async fn open(parts: PublisherParts) -> Result<Arc<Self>, PublishError> {
+        let rows = LogRows::new(Arc::clone(&parts.kv));
+        let log = rows.open(&parts.identity).await?;
+        parts.progress.start(log.row.settled_position);
+        Ok(Arc::new(Self {
+            parts,
+            rows,
+            sealed: AtomicU64::new(log.row.sealed),
+            settled: AtomicU64::new(log.row.settled),
+            log: Mutex::new(log),
+            moved: Notify::new(),
+            times: parking_lot::Mutex::default(),
+            rows_left_out: AtomicU64::new(0),
+            stopped: AtomicBool::new(false),
+        }))
+    }
+
+    /// Publishes until `stop`, in tasks of `group`.
+    pub fn start(self: &Arc<Self>, group: &TaskTracker, stop: &CancellationToken) {
+        group.spawn(Arc::clone(self).run_sealing(stop.clone()));
+        group.spawn(Arc::clone(self).run_publishing(stop.clone()));
+    }
+
+    async fn run_sealing(self: Arc<Self>, stop: CancellationToken) {
+        let mut timer = tokio::time::interval(self.parts.config.interval);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut wait = RETRY_MIN;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = timer.tick() => {}
+            }
+            // Not stopped half-way: what follows a commit is short.
+            let done = loop {
+                match self.seal_next().await {
+                    // What came meanwhile waits for the next tick, or batches would be small ones.
+                    Ok(Sealed::Full) if !stop.is_cancelled() => {}
+                    done => break done.map(drop),
+                }
+            };
+            if !self.goes_on("sealing", done, &mut wait, &stop).await {
+                return;
+            }
+        }
+    }
+
+    async fn run_publishing(self: Arc<Self>, stop: CancellationToken) {
+        let mut wait = RETRY_MIN;
+        loop {
+            let done = tokio::select! {
+                () = stop.cancelled() => return,
+                done = self.publish_next() => done,
+            };
+            if matches!(done, Ok(false)) {
+                // Nothing to do before something was sealed, or a block was made.
+                let _told_or_not = tokio::time::timeout(STEP_INTERVAL, self.moved.notified()).await;
+            }
+            if !self.goes_on("publishing", done.map(drop), &mut wait, &stop).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether an alarm stopped it for good.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// How far the log is.
+    pub fn heads(&self) -> LogHeads {
+        LogHeads {
+            sealed: self.sealed.load(Ordering::Relaxed),
+            settled: self.settled.load(Ordering::Relaxed),
+            settled_position: self.parts.progress.last_settled(),
+            rows_left_out: self.rows_left_out.load(Ordering::Relaxed),
+            is_stopped: self.is_stopped(),
+        }
+    }
+
+    /// Looks, by chance, whether a batch is still available; of the newest certified one for `None`.
+    pub async fn sample(
+        &self,
+        sequence: Option<u64>,
+        rows: u32,
+    ) -> Result<(u64, SampleReport), SampleFailed> {
+        let sequence = sequence.unwrap_or_else(|| self.settled.load(Ordering::Relaxed));
+        let batch = self.rows.batch(sequence).await?.ok_or(SampleFailed::NoBatch { sequence })?;
+        let (commitment, certificate) = match batch.row.stage {
+            BatchStage::Sealed => return Err(SampleFailed::NoBatch { sequence }),
+            BatchStage::Certified { commitment, certificate }
+            | BatchStage::Settled { commitment, certificate } => (commitment, certificate),
+        };
+        let reference = BlobReference { commitment, certificate: Some(certificate.into()) };
+        let report = self.parts.layer.sample(&reference, rows, &mut StdRng::from_os_rng()).await?;
+        Ok((sequence, report))
+    }
+
+    /// After a step: waits if it failed; false when it is over.
+    async fn goes_on(
+        &self,
+        what: &'static str,
+        done: Result<(), PublishError>,
+        wait: &mut Duration,
+        stop: &CancellationToken,
+    ) -> bool {
+        let Err(error) = done else {
+            *wait = RETRY_MIN;
+            return !self.is_stopped() && !stop.is_cancelled();
+        };
+        if error.is_alarm() {
+            tracing::error!(%error, "ALARM: {what} the log stops until somebody has looked");
+            self.stopped.store(true, Ordering::Relaxed);
+            self.parts.progress.stop();
+            return false;
+        }
+        tracing::warn!(%error, "{what} the log failed; it is tried again");
+        let waited = *wait;
+        *wait = (waited * 2).min(RETRY_MAX);
+        tokio::select! {
+            () = stop.cancelled() => false,
+            () = tokio::time::sleep(waited) => !self.is_stopped(),
+        }
+    }
+
+    /// Seals the next batch, if there is anything to seal. Cancel-safe: what is not known to be sealed is read again.
+    pub async fn seal_next(&self) -> Result<Sealed, PublishError> {
+        let mut log = self.log.lock().await;
+        if log.row.sealed - log.row.settled >= AHEAD_MAX {
+            return Ok(Sealed::Nothing);
+        }
+        let after = (log.row.last_position, u32::MAX);
+        let found = self.parts.store.outbox_after(Some(after), ENTRIES_MAX).await?;
+        let count = found.len();
+        let whole = whole_commits(found, ENTRIES_MAX);
+        if whole.is_empty() {
+            return Ok(Sealed::Nothing);
+        }
+        let entries = self.with_rows(whole).await?;
+        let sealed = if entries.len() < count { Sealed::Full } else { Sealed::Everything };
+        let previous = Previous { sequence: log.row.sealed, header_hash: log.row.header_hash };
+        let (identity, keys) = (self.parts.identity, self.parts.keys.clone());
+        let work = move || {
+            let times: Vec<u64> = entries.iter().filter_map(|entry| recorded_time(&entry.record)).collect();
+            (seal(&identity, &keys, previous, &entries, &mut StdRng::from_os_rng()), times)
+        };
+        let (batch, times) = tokio::task::spawn_blocking(work).await.expect("sealing does not panic");
+        let now = (self.parts.clock)();
+        let keep_until = now / 1000 + self.parts.config.retention.as_secs();
+        // An outcome that is not known leaves us with the old row: what follows is refused as that of another
+        // publisher would be. So the row is read again first.
+        match self.rows.add(&log, &batch, now, keep_until).await {
+            Ok(next) => *log = next,
+            Err(error @ LogError::Commit(_)) => {
+                *log = self.rows.open(&self.parts.identity).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let sequence = batch.header.sequence;
+        tracing::debug!(sequence, entries = batch.digests.len(), bytes = batch.blob.len(), "sealed a batch");
+        self.times.lock().insert(sequence, times);
+        self.sealed.store(log.row.sealed, Ordering::Relaxed);
+        drop(log);
+        self.moved.notify_one();
+        self.parts.store.trim_outbox((batch.header.last_position, u32::MAX)).await?;
+        Ok(sealed)
+    }
+
+    /// Adds rows to entries, and leaves out those that make no batch any more.
+    async fn with_rows(&self, found: Vec<LogEntry>) -> Result<Vec<Entry>, PublishError> {
+        let limit = self.parts.config.blob_bytes_max;
+        let (mut entries, mut bytes, mut commit_start) = (Vec::<Entry>::new(), 0, 0);
+        for entry in found {
+            if entries.last().is_none_or(|last| last.position != entry.position) {
+                commit_start = entries.len();
+            }
+            let rows = self.parts.store.recovery_rows(&entry).await?;
+            let mut entry =
+                Entry { position: entry.position, index: entry.index, record: entry.record, rows };
+            if bytes + entry.blob_bytes() > limit {
+                if commit_start > 0 {
+                    // Full: this commit begins the next batch.
+                    entries.truncate(commit_start);
+                    return Ok(entries);
+                }
+                // One commit alone is too large. Its records must be in the log; a snapshot carries its rows.
+                self.rows_left_out.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    position = entry.position,
+                    "an entry's rows are too large for a batch and left out"
+                );
+                entry.rows.clear();
+            }
+            bytes += entry.blob_bytes();
+            entries.push(entry);
+        }
+        Ok(entries)
+    }
+
+    /// Takes every batch under way one step further; whether anything moved.
+    pub async fn publish_next(&self) -> Result<bool, PublishError> {
+        let (settled, sealed) = {
+            let log = self.log.lock().await;
+            (log.row.settled, log.row.sealed)
+        };
+        let (mut has_moved, mut next_to_settle) = (false, settled + 1);
+        for sequence in settled + 1..=sealed {
+            let (mut batch, header) = self.rows.sealed(sequence).await?;
+            if batch.row.stage == BatchStage::Sealed {
+                batch = self.disperse(sequence, &batch).await?;
+                has_moved = true;
+            }
+            let BatchStage::Certified { certificate, .. } = &batch.row.stage else {
+                return Err(LogError::Broken { sequence, what: "its stage" }.into());
+            };
+            let certificate = Bytes::copy_from_slice(certificate);
+            let step =
+                self.parts.anchorer.step(&Batch { header, certificate: Some(certificate.into()) }).await;
+            match step {
+                // In order: a block may have been made since the batch before was looked at.
+                Ok(AnchorState::Final) if sequence == next_to_settle => {
+                    self.settle(sequence, &batch).await?;
+                    next_to_settle += 1;
+                    has_moved = true;
+                }
+                Ok(AnchorState::Final | AnchorState::Included) => {}
+                Ok(AnchorState::Sealed | AnchorState::Certified) => return Ok(has_moved),
+                Err(AnchorError::Refused { why, .. }) => {
+                    // Most likely a certificate of an epoch that is over; the same header is certified again.
+                    tracing::warn!(sequence, why, "the registry refused a batch; it is certified again");
+                    self.disperse(sequence, &batch).await?;
+                    return Err(PublishError::Anchor {
+                        sequence,
+                        error: AnchorError::Refused { sequence, why },
+                    });
+                }
+                Err(error) => return Err(PublishError::Anchor { sequence, error }),
+            }
+        }
+        Ok(has_moved)
+    }
+
+    async fn disperse(
+        &self,
+        sequence: u64,
+        batch: &Kept<ashlar_metadata::namespace::log::BatchRow>,
+    ) -> Result<Kept<ashlar_metadata::namespace::log::BatchRow>, PublishError> {
+        let header = ashlar_chain::BatchHeader::decode(&batch.row.header)
+            .map_err(|_| LogError::Broken { sequence, what: "its header" })?;
+        let dispersal = Dispersal {
+            namespace: Namespace(self.parts.identity.namespace),
+            sequence,
+            header_hash: header.hash().0,
+            keep_until: batch.row.keep_until,
+        };
+        let blob = self.rows.blob(sequence, &batch.row).await?;
+        let authorization = authorize(&self.parts.keys, &dispersal);
+        let dispersed = self.parts.layer.disperse(&dispersal, blob, authorization).await;
+        let dispersed = dispersed.map_err(|error| PublishError::Disperse { sequence, error })?;
+        let certified =
+            self.rows.certify(sequence, batch, dispersed.commitment, dispersed.certificate.to_vec()).await?;
+        self.parts.progress.certified(certified.row.positions.1);
+        Ok(certified)
+    }
+
+    async fn settle(
+        &self,
+        sequence: u64,
+        batch: &Kept<ashlar_metadata::namespace::log::BatchRow>,
+    ) -> Result<(), PublishError> {
+        let mut log = self.log.lock().await;
+        match self.rows.settle(&log, sequence, batch).await {
+            Ok(next) => *log = next,
+            Err(error @ LogError::Commit(_)) => {
+                *log = self.rows.open(&self.parts.identity).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let now = (self.parts.clock)();
+        let lag = metrics::histogram!("ashlar_publish_lag_seconds");
+        for time in self.times.lock().remove(&sequence).into_iter().flatten() {
+            lag.record(Duration::from_millis(now.saturating_sub(time)));
+        }
+        self.settled.store(sequence, Ordering::Relaxed);
+        self.parts.progress.settled(batch.row.positions.1);
+        tracing::debug!(sequence, "a batch is anchored to stay");
+        Ok(())
+    }
+}
+
+/// Entries of whole commits: of a list that was cut off at `limit`, the last commit may go on.
+fn whole_commits(mut found: Vec<LogEntry>, limit: usize) -> Vec<LogEntry> {
+    if found.len() >= limit
+        && let Some(last) = found.last().map(|entry| entry.position)
+    {
+        let whole = found.partition_point(|entry| entry.position < last);
+        found.truncate(whole);
+    }
+    found
+}
+
+/// When a change was made, in Unix milliseconds: the record's third field.
+fn recorded_time(record: &[u8]) -> Option<u64> {
+    record.get(2..10).map(|time| u64::from_be_bytes(time.try_into().expect("eight bytes")))
+}

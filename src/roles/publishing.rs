@@ -1,0 +1,288 @@
+//! Publishing: the chain, the contracts on it, the DA nodes, and the publisher that ties them to the store.
+//!
+//! Opened in two steps, because receipts name the log before the store takes its first write: [`Prepared`] has chain,
+//! contracts, DA nodes and keys; [`Prepared::start`] adds the store. Invariant: every transaction of setting up is an
+//! intent with a name, so a start that was killed goes on where it was. Every key comes from the master key, so keys
+//! and nodes are all that a recovery needs.
+
+mod quorum;
+mod setting_up;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use ashlar_chain::{
+    Anchorer, EndpointLimits, Endpoints, FeePolicy, FileTransactionStore, Finality, Quorum, Registry,
+    TransactionKey, TransactionSender,
+};
+use ashlar_da_publisher::publisher::{
+    LogIdentity, NamespaceKeys, Progress, Publisher, PublisherConfig, PublisherParts, Receipts,
+};
+use ashlar_da_publisher::{Domain, QuorumClient, QuorumConfig};
+use ashlar_dev_chain::{Chain, Clock, Configuration as ChainConfiguration, DevChain};
+use ashlar_disk::RealDisk;
+use ashlar_metadata::{EmbeddedKv, OrderedKv};
+use ashlar_objects::Store;
+use ashlar_verify::Trust;
+use ed25519_dalek::VerifyingKey;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::configuration::Configuration;
+use crate::data_directory::Layout;
+use quorum::DaNodes;
+
+/// What an account of the embedded chain begins with: more than all gas of a lifetime.
+const FUNDS_ETHER: u64 = 1_000_000_000;
+/// What a verifier has to trust, in the data directory.
+const TRUST_NAME: &str = "trust.json";
+/// How often epochs are looked at.
+const EPOCH_CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The secrets of publishing, all from the master key.
+struct Keys {
+    publisher: TransactionKey,
+    governor: TransactionKey,
+    namespace: NamespaceKeys,
+    /// Seals the DA nodes' own keys.
+    da_nodes: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    fn derive(master_key: &[u8; 32]) -> anyhow::Result<Self> {
+        let derive = |context| Zeroizing::new(blake3::derive_key(context, master_key));
+        let transaction_key = |context| {
+            TransactionKey::from_bytes(&derive(context))
+                .context("deriving a transaction key from the master key")
+        };
+        Ok(Self {
+            publisher: transaction_key("ashlar 2026-11 publisher's transaction key")?,
+            governor: transaction_key("ashlar 2026-11 quorum governor's transaction key")?,
+            namespace: NamespaceKeys::new(&derive("ashlar 2026-11 namespace key of the log")),
+            da_nodes: derive("ashlar 2026-11 sealing of DA nodes' keys"),
+        })
+    }
+}
+
+/// Everything but the store.
+pub(crate) struct Prepared {
+    chain: DevChain,
+    keys: Keys,
+    identity: LogIdentity,
+    layer: Arc<QuorumClient>,
+    nodes: Arc<DaNodes>,
+    quorum: Quorum,
+    anchorer: Arc<Anchorer>,
+    governor: Arc<TransactionSender>,
+    progress: Arc<Progress>,
+    config: PublisherConfig,
+    promise: Duration,
+    endpoints: Arc<Endpoints>,
+    trust: Trust,
+    rpc: String,
+}
+
+/// Publishing, under way.
+pub(crate) struct Publishing {
+    chain: tokio::sync::Mutex<Option<DevChain>>,
+    chain_url: String,
+    /// Seals, disperses, anchors, proves.
+    pub(crate) publisher: Arc<Publisher>,
+    /// Where batches are kept available.
+    pub(crate) da: Arc<QuorumClient>,
+    /// What a verifier has to trust.
+    pub(crate) trust: Trust,
+    /// Checks receipts.
+    pub(crate) receipt_key: VerifyingKey,
+    /// The chain.
+    pub(crate) endpoints: Arc<Endpoints>,
+}
+
+/// Opens chain, contracts and DA nodes.
+pub(crate) async fn prepare(
+    tree: &Configuration,
+    layout: &Layout,
+    master_key: &[u8; 32],
+) -> anyhow::Result<Prepared> {
+    let keys = Keys::derive(master_key)?;
+    let chain = embedded_chain(tree, &keys).await?;
+    let rpc = chain.url();
+    let endpoints = Endpoints::connect(std::slice::from_ref(&rpc), tree.chain.id, EndpointLimits::default());
+    let endpoints = Arc::new(endpoints.await.context("asking the chain")?);
+    let transactions = tree.data_dir.join("publisher").join("transactions");
+    let store = Arc::new(
+        FileTransactionStore::open(Arc::new(RealDisk::new()), &transactions)
+            .context("opening the publisher's transactions")?,
+    );
+    let sender = async |key: TransactionKey| {
+        let sender = TransactionSender::open(
+            Arc::clone(&endpoints),
+            key,
+            Arc::clone(&store) as _,
+            FeePolicy::default(),
+        );
+        sender.await.map(Arc::new).context("opening a sender of transactions")
+    };
+    let governor = sender(keys.governor.clone()).await?;
+    let publisher = sender(keys.publisher.clone()).await?;
+
+    let contracts = setting_up::contracts(tree, &governor, &publisher).await?;
+    let quorum = Quorum::new(Arc::clone(&endpoints), contracts.quorum.address);
+    let registry = Registry::new(Arc::clone(&endpoints), contracts.registry.address);
+    let identity = LogIdentity {
+        chain_id: tree.chain.id,
+        registry: contracts.registry.address.into_array(),
+        namespace: contracts.namespace.0,
+    };
+    let domain = Domain { chain_id: tree.chain.id, verifier: contracts.quorum.address.into_array() };
+    let retention = tree.publish.retention.0;
+    let nodes = Arc::new(DaNodes::open(layout, domain, &keys, &identity, retention).await?);
+    let layer = Arc::new(QuorumClient::new(domain, QuorumConfig::default()));
+    nodes.register(&quorum, &governor).await.context("registering the DA nodes with their contract")?;
+    nodes.install_epochs(&quorum, &layer).await.context("reading the DA nodes' epochs")?;
+    let receipt_key = keys.namespace.receipt_key().verifying_key().to_bytes();
+    let path = tree.data_dir.join(TRUST_NAME);
+    let trust = setting_up::trust(&path, &contracts, &publisher, receipt_key).await?;
+    let anchorer = Arc::new(Anchorer::new(registry, publisher, Finality::Depth(0)));
+    Ok(Prepared {
+        chain,
+        keys,
+        identity,
+        layer,
+        nodes,
+        quorum,
+        anchorer,
+        governor,
+        progress: Arc::default(),
+        config: PublisherConfig {
+            interval: tree.publish.interval.0,
+            blob_bytes_max: tree.publish.batch.to_usize(),
+            retention,
+        },
+        promise: tree.publish.promise.0,
+        endpoints,
+        trust,
+        rpc,
+    })
+}
+
+async fn embedded_chain(tree: &Configuration, keys: &Keys) -> anyhow::Result<DevChain> {
+    let funds =
+        alloy_primitives::U256::from(FUNDS_ETHER) * alloy_primitives::U256::from(10).pow(18.try_into()?);
+    let configuration = ChainConfiguration {
+        chain_id: tree.chain.id,
+        accounts: vec![(keys.publisher.address(), funds), (keys.governor.address(), funds)],
+        ..ChainConfiguration::default()
+    };
+    let folder = tree.data_dir.join("chain");
+    let high_water = tree.data_dir.join("chain-high-water");
+    let chain = tokio::task::spawn_blocking(move || {
+        Chain::open(&RealDisk::new(), &folder, Some(&high_water), configuration, Clock::System)
+    });
+    let chain = chain.await.context("opening the chain")?.context("opening the embedded chain")?;
+    Ok(DevChain::start(chain, tree.chain.listen).await?)
+}
+
+impl Prepared {
+    /// What the store needs of it: receipts, and how far the log is.
+    pub(crate) fn for_store(&self) -> ashlar_objects::log::Publishing {
+        let receipts = Receipts::new(
+            self.identity,
+            self.keys.namespace.clone(),
+            self.promise,
+            unix_millis(),
+            Arc::clone(&self.progress),
+        );
+        ashlar_objects::log::Publishing {
+            receipts: Some(Arc::new(receipts)),
+            durability: Some(Arc::clone(&self.progress) as _),
+            ..Default::default()
+        }
+    }
+
+    /// Begins to publish what the store commits, and committed before.
+    pub(crate) async fn start(
+        self,
+        store: Store,
+        metadata: &Arc<EmbeddedKv>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Publishing> {
+        let parts = PublisherParts {
+            store,
+            kv: Arc::clone(metadata) as Arc<dyn OrderedKv>,
+            layer: Arc::clone(&self.layer) as _,
+            anchorer: Arc::clone(&self.anchorer),
+            identity: self.identity,
+            keys: self.keys.namespace.clone(),
+            config: self.config,
+            clock: unix_millis(),
+            progress: Arc::clone(&self.progress),
+        };
+        let publisher = Publisher::open(parts).await.context("opening the log")?;
+        publisher.start(tasks, stop);
+        let (nodes, quorum, governor, layer) = (
+            Arc::clone(&self.nodes),
+            self.quorum.clone(),
+            Arc::clone(&self.governor),
+            Arc::clone(&self.layer),
+        );
+        let stopping = stop.clone();
+        tasks.spawn(async move {
+            let mut timer = tokio::time::interval(EPOCH_CHECK_INTERVAL);
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    _ = timer.tick() => {}
+                }
+                if let Err(error) = nodes.roll_if_due(&quorum, &governor, &layer).await {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "the DA nodes' epoch could not be looked after"
+                    );
+                }
+            }
+        });
+        Ok(Publishing {
+            chain: tokio::sync::Mutex::new(Some(self.chain)),
+            chain_url: self.rpc,
+            da: self.layer,
+            publisher,
+            trust: self.trust,
+            receipt_key: self.keys.namespace.receipt_key().verifying_key(),
+            endpoints: self.endpoints,
+        })
+    }
+}
+
+impl Publishing {
+    /// Ends what is left when the publisher's tasks have ended.
+    pub(crate) async fn close(&self) {
+        self.da.close().await;
+        if let Some(chain) = self.chain.lock().await.take() {
+            chain.stop().await;
+        }
+    }
+
+    /// Where the chain answers.
+    pub(crate) fn chain_url(&self) -> &str {
+        &self.chain_url
+    }
+}
+
+/// Where a node's DA rows are.
+fn da_folder(node: &Path) -> std::path::PathBuf {
+    node.join(crate::data_directory::DA_NAME)
+}
+
+/// Unix milliseconds.
+fn now() -> u64 {
+    u64::try_from(ashlar_objects::clock::Clock::System.now().0).unwrap_or(0)
+}
+
+fn unix_millis() -> Arc<dyn Fn() -> u64 + Send + Sync> {
+    Arc::new(now)
+}
