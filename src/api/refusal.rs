@@ -68,6 +68,10 @@ impl From<Error> for Refusal {
         match error {
             Error::AccessDenied => Self::new(StatusCode::FORBIDDEN, "AccessDenied", error.to_string()),
             Error::NoSuchBucket => Self::new(StatusCode::NOT_FOUND, "NoSuchBucket", error.to_string()),
+            Error::NoSuchKey | Error::CurrentIsDeleteMarker { .. } => {
+                Self::new(StatusCode::NOT_FOUND, "NoSuchKey", error.to_string())
+            }
+            Error::NoSuchVersion => Self::new(StatusCode::NOT_FOUND, "NoSuchVersion", error.to_string()),
             Error::BucketName(_) => {
                 Self::new(StatusCode::BAD_REQUEST, "InvalidBucketName", error.to_string())
             }

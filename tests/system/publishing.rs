@@ -109,6 +109,9 @@ fn what_was_put_can_be_checked_by_anybody() {
         &["verify", "s3://log/stone", "--trust", &other, "--chain-rpc", &rpc, "--proof", &saved],
     );
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    for (object, word) in [("s3://log/nothing", "NoSuchKey"), ("s3://nowhere/k", "NoSuchBucket")] {
+        assert!(refusal(&server.command(&server.root, &["proof", object])).contains(word), "{object}");
+    }
     let none = server
         .command(&server.root, &["verify", "s3://log/stone", "--trust", "/nonexistent", "--proof", &saved]);
     assert!(refusal(&none).contains("trust file"), "{}", said(&none));
