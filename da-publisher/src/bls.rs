@@ -51,7 +51,12 @@ impl SecretKey {
     pub fn generate(rng: &mut dyn RngCore) -> Self {
         let mut material = Zeroizing::new([0; 32]);
         rng.fill_bytes(material.as_mut());
-        Self(min_sig::SecretKey::key_gen(material.as_ref(), &[]).expect("the material has 32 bytes"))
+        Self::derive(&material)
+    }
+
+    /// The secret that comes from 32 secret bytes, by the key derivation of the BLS draft; the same for the same bytes.
+    pub fn derive(material: &[u8; 32]) -> Self {
+        Self(min_sig::SecretKey::key_gen(material, &[]).expect("the material has 32 bytes"))
     }
 
     /// The secret of these bytes, unless they are zero or no scalar.

@@ -7,6 +7,7 @@ gauges of the server's metrics that say whether something is to be repaired; not
 import json
 import random
 import re
+import shutil
 import time
 import urllib.request
 from pathlib import Path
@@ -23,11 +24,26 @@ def node_folders(server, disks=()) -> list:
     return found
 
 
+def delete(folder: Path) -> None:
+    """Removes a folder in which a running server goes on making files."""
+    until = time.monotonic() + 30
+    while folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except OSError:
+            if time.monotonic() > until:
+                raise
+
+
 def corrupt(node: Path, choose: random.Random) -> int:
     """Flips one bit in every 64 KiB of every file of a node, through the file system, while it is in use."""
     flips = 0
     for path in sorted(p for p in node.rglob("*") if p.is_file()):
-        with path.open("r+b") as file:
+        try:
+            file = path.open("r+b")
+        except FileNotFoundError:  # Written under another name and renamed meanwhile.
+            continue
+        with file:
             size = path.stat().st_size
             for start in range(0, size, 65_536):
                 at = start + choose.randrange(min(65_536, size - start))

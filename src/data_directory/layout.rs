@@ -42,10 +42,14 @@ pub(crate) struct NodePlace {
 impl NodePlace {
     /// Whether a store was ever opened in its folder: something besides journal, DA rows and a lock is there.
     pub(crate) fn holds_files(&self) -> bool {
-        let others = [JOURNAL_NAME, DA_NAME, LOCK_NAME].map(Path::new);
+        let is_other = |name: &Path| {
+            // DA rows that were set aside have an extension.
+            [JOURNAL_NAME, LOCK_NAME].map(Path::new).contains(&name)
+                || name.file_stem() == Some(DA_NAME.as_ref())
+        };
         // A folder that cannot be listed cannot be said to be empty.
         let names = RealDisk::new().list_dir(&self.dir);
-        names.map_or(true, |names| names.iter().any(|name| !others.contains(&name.as_path())))
+        names.map_or(true, |names| names.iter().any(|name| !is_other(name)))
     }
 
     /// Where it keeps its copy of the metadata journal.

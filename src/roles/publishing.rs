@@ -17,6 +17,7 @@ use ashlar_chain::{
     Anchorer, EndpointLimits, Endpoints, FeePolicy, FileTransactionStore, Finality, Quorum, Registry,
     TransactionKey, TransactionSender,
 };
+use ashlar_da_publisher::bls::SecretKey;
 use ashlar_da_publisher::publisher::{
     LogIdentity, NamespaceKeys, Progress, Publisher, PublisherConfig, PublisherParts, Receipts,
 };
@@ -47,7 +48,7 @@ struct Keys {
     publisher: TransactionKey,
     governor: TransactionKey,
     namespace: NamespaceKeys,
-    /// Seals the DA nodes' own keys.
+    /// What the DA nodes' keys come from.
     da_nodes: Zeroizing<[u8; 32]>,
 }
 
@@ -62,8 +63,15 @@ impl Keys {
             publisher: transaction_key("ashlar 2026-11 publisher's transaction key")?,
             governor: transaction_key("ashlar 2026-11 quorum governor's transaction key")?,
             namespace: NamespaceKeys::new(&derive("ashlar 2026-11 namespace key of the log")),
-            da_nodes: derive("ashlar 2026-11 sealing of DA nodes' keys"),
+            da_nodes: derive("ashlar 2026-11 keys of DA nodes"),
         })
+    }
+
+    /// The key of the DA node with this number. It does not lie in the node's folder, so a node that lost its folder is
+    /// the signer that it was, and two lost disks do not leave the quorum short until the next epochs.
+    fn da_node(&self, number: u16) -> SecretKey {
+        let material = blake3::keyed_hash(&self.da_nodes, &number.to_be_bytes());
+        SecretKey::derive(material.as_bytes())
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::Output;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::server::{Server, Stand, pattern, refusal};
+use crate::server::{Server, Stand, pattern, refusal, remove};
 use crate::sigv4::Answer;
 
 fn committed(server: &Server, key: &str) -> Value {
@@ -157,4 +157,30 @@ fn a_server_that_does_not_publish_says_so() {
     assert!(!answer.head.contains("x-ashlar-receipt"), "{}", answer.head);
     assert!(refusal(&server.command(&server.root, &["proof", "s3://log/k"])).contains("does not publish"));
     server.stop();
+}
+
+#[test]
+fn the_log_goes_on_when_two_nodes_come_back_empty() {
+    let stand = Stand::new();
+    let server = stand.start(&[]);
+    server.put("/log", b"");
+    server.put("/log/before", b"before");
+    wait_anchored(&server, "before");
+    assert!(server.stop().success());
+    // One loses everything, one what its DA node had signed.
+    remove(&stand.data().join("nodes/node-1"));
+    let promises = stand.data().join("nodes/node-2/da");
+    for entry in std::fs::read_dir(&promises).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let length = std::fs::metadata(&path).unwrap().len();
+            std::fs::write(&path, vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+        }
+    }
+    let server = stand.start(&[]);
+    server.put("/log/after", b"after");
+    wait_anchored(&server, "after");
+    let sample = server.command(&server.root, &["da", "sample"]);
+    assert!(sample.status.success(), "{}", said(&sample));
+    assert!(server.stop().success());
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use ashlar_chain::{Quorum, TransactionSender};
-use ashlar_da_publisher::bls::{PublicKey, Signature};
+use ashlar_da_publisher::bls::{PublicKey, SecretKey, Signature};
 use ashlar_da_publisher::publisher::{LogIdentity, PublisherAdmission};
 use ashlar_da_publisher::{
-    Commitment, DaNode, DaNodeService, Domain, FetchError, Held, LocalNode, Namespace, NodeConfig,
-    QuorumClient, RowProof, Signer, Snapshot, StoreError, StoreRequest, open_or_create_key,
+    Commitment, DaNode, DaNodeService, Domain, FetchError, Held, LocalNode, Namespace, NodeConfig, NodeError,
+    QuorumClient, RowProof, Signer, Snapshot, StoreError, StoreRequest,
 };
 use ashlar_disk::{Disk, RealDisk};
 use async_trait::async_trait;
@@ -41,16 +41,15 @@ impl DaNodes {
         identity: &LogIdentity,
         retention: Duration,
     ) -> anyhow::Result<Self> {
-        let folders: Vec<PathBuf> = layout.nodes.iter().map(|place| super::da_folder(&place.dir)).collect();
+        let places = layout.nodes.iter();
+        let places: Vec<(PathBuf, SecretKey)> =
+            places.map(|place| (super::da_folder(&place.dir), keys.da_node(place.number))).collect();
         let publisher = keys.namespace.receipt_key().verifying_key();
         let publishers = [(Namespace(identity.namespace), publisher)].into();
         let admission = Arc::new(PublisherAdmission { publishers });
-        let secret = keys.da_nodes.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-            let open = |folder: PathBuf| {
-                let key = open_or_create_key(&*disk, &folder, &secret, &mut rand::rng())
-                    .with_context(|| format!("opening the key of the DA node in {}", folder.display()))?;
+            let open = |(folder, key): (PathBuf, SecretKey)| {
                 let possession = key.prove_possession(&domain).to_bytes().to_vec();
                 let config = NodeConfig {
                     folder: folder.clone(),
@@ -60,13 +59,24 @@ impl DaNodes {
                     clock: Arc::new(unix_seconds),
                     admission: Arc::clone(&admission) as _,
                 };
-                let node = DaNode::open(Arc::clone(&disk), config, key)
-                    .with_context(|| format!("opening the DA node in {}", folder.display()))?;
+                let open = |key| DaNode::open(Arc::clone(&disk), config.clone(), key);
+                let node = match open(key.clone()) {
+                    Err(error @ NodeError::Promises { .. }) => {
+                        // What it signed is not known any more. It begins anew under its key: the others remember, and
+                        // are more than a third, so nothing can be certified against what is certified.
+                        let aside = folder.with_extension(format!("damaged-{}", unix_seconds()));
+                        tracing::error!(%error, "a DA node is set aside as {} and begins anew", aside.display());
+                        std::fs::rename(&folder, &aside)?;
+                        open(key)
+                    }
+                    opened => opened,
+                };
+                let node = node.with_context(|| format!("opening the DA node in {}", folder.display()))?;
                 anyhow::Ok(Node { node: Arc::new(node), possession })
             };
             // One that cannot be opened signs no more, and the others are a quorum without it. It is not begun anew: what
             // it signed is not known, and must not be contradicted.
-            let opened = folders.into_iter().map(open).filter_map(|node| {
+            let opened = places.into_iter().map(open).filter_map(|node| {
                 node.inspect_err(|error| {
                     tracing::error!("{error:#}; it is left out, and its folder may be removed")
                 })
