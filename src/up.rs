@@ -129,7 +129,12 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         objects::users(&opened.metadata, opened.master_key.clone(), opened.root.pair.clone()).await?;
     data_directory::keep_root_credentials(&opened.tree.data_dir, &root.identity.access_key, &root.secret)?;
     let prepared = match opened.tree.publish.enabled {
-        true => Some(publishing::prepare(&opened.tree, &opened.layout, &opened.master_key).await?),
+        true => {
+            let prepared = publishing::prepare(&opened.tree, &opened.layout, &opened.master_key).await;
+            Some(prepared.context(
+                "publishing cannot start (publish.enabled = false serves without it, and promises nothing)",
+            )?)
+        }
         false => None,
     };
     let store =

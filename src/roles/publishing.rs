@@ -191,7 +191,13 @@ async fn embedded_chain(tree: &Configuration, keys: &Keys) -> anyhow::Result<Dev
         Chain::open(&RealDisk::new(), &folder, Some(&high_water), configuration, Clock::System)
     });
     let chain = chain.await.context("opening the chain")?.context("opening the embedded chain")?;
-    Ok(DevChain::start(chain, tree.chain.listen).await?)
+    let started = DevChain::start(chain, tree.chain.listen).await;
+    started.with_context(|| {
+        format!(
+            "{} cannot be listened on; end what uses it, or choose another with --chain-listen",
+            tree.chain.listen
+        )
+    })
 }
 
 impl Prepared {

@@ -176,8 +176,10 @@ fn a_taken_port_is_named() {
     let stand = Stand::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let said = refusal(&stand.up(&["--s3-listen", &address]).output().unwrap());
-    assert!(said.contains(&address) && said.contains("--s3-listen"), "{said}");
+    for flag in ["--s3-listen", "--chain-listen"] {
+        let said = refusal(&stand.up(&[flag, &address]).output().unwrap());
+        assert!(said.contains(&address) && said.contains(flag), "{said}");
+    }
 }
 
 #[test]

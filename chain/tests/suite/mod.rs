@@ -45,13 +45,10 @@ pub(crate) fn key(index: usize) -> TransactionKey {
     TransactionKey::from_hex(KEYS[index]).expect("a key")
 }
 
-/// A contract as it was compiled; from the artifacts, once they are in the repository, else from a copy of them.
+/// A contract as it was compiled.
 pub(crate) fn artifact(name: &str) -> Artifact {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places =
-        [folder.join("artifacts"), folder.join("tests/fixtures")].map(|at| at.join(format!("{name}.json")));
-    let place = places.iter().find(|place| place.exists()).expect("there is an artifact or a copy of it");
-    Artifact::parse(&std::fs::read_to_string(place).expect("it reads")).expect("it is an artifact")
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("artifacts").join(format!("{name}.json"));
+    Artifact::parse(&std::fs::read_to_string(path).expect("it reads")).expect("it is an artifact")
 }
 
 pub(crate) async fn endpoints(node: &Node) -> Arc<Endpoints> {

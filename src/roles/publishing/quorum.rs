@@ -21,6 +21,8 @@ use crate::data_directory::Layout;
 
 /// Each node of this process counts alike.
 const STAKE: u64 = 1;
+/// Most signers that the contract takes.
+const MEMBERS_MAX: usize = 120;
 
 /// One DA node on each storage node's disk.
 pub(super) struct DaNodes {
@@ -41,7 +43,7 @@ impl DaNodes {
         identity: &LogIdentity,
         retention: Duration,
     ) -> anyhow::Result<Self> {
-        let places = layout.nodes.iter();
+        let places = layout.nodes.iter().take(MEMBERS_MAX);
         let places: Vec<(PathBuf, SecretKey)> =
             places.map(|place| (super::da_folder(&place.dir), keys.da_node(place.number))).collect();
         let publisher = keys.namespace.receipt_key().verifying_key();
