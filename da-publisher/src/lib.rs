@@ -26,7 +26,7 @@ pub use certificate::{Certificate, CertificateError};
 pub use layer::{
     BlobReference, DaLayer, DisperseError, Dispersed, Limits, RetrieveError, SampleError, SampleReport,
 };
-pub use node::{Admission, DaNode, NodeConfig, NodeError, PruneReport, UnixClock, open_or_create_key};
+pub use node::{Admission, DaNode, NodeConfig, NodeError, PruneReport, UnixClock};
 pub use quorum::{QuorumClient, QuorumConfig};
 pub use service::{DaNodeService, FetchError, Held, LocalNode, StoreError, StoreRequest};
 pub use snapshot::{Signer, Snapshot, SnapshotError};

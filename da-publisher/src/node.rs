@@ -7,7 +7,6 @@
 //! ([`Admission`] does).
 
 mod file;
-mod key;
 mod promises;
 mod rows;
 
@@ -25,7 +24,6 @@ use crate::bls::{PublicKey, SecretKey, Signature};
 use crate::service::{FetchError, Held, StoreError, StoreRequest};
 use crate::snapshot::Snapshot;
 use crate::statement::{Domain, Namespace, Statement};
-pub use key::open_or_create_key;
 use promises::{Promises, Verdict};
 use rows::RowStore;
 

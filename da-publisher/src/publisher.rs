@@ -37,8 +37,7 @@ use crate::layer::{BlobReference, DaLayer, DisperseError, SampleError, SampleRep
 use crate::statement::{Dispersal, Namespace};
 pub use admission::{PublisherAdmission, authorize};
 pub use batch::{
-    Entry, LogIdentity, OpenError, OpenedBatch, Previous, SealedBatch, open, path, read_leaves,
-    record_digest, seal,
+    Entry, LogIdentity, OpenError, OpenedBatch, Previous, SealedBatch, open, path, read_leaves, seal,
 };
 pub use durability::Progress;
 pub use keys::{KEY_EPOCH, NamespaceKeys};

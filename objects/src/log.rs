@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::durability::DurableWhen;
-pub use self::formats::{entry_leaf, entry_salt, manifest_root, salt_key};
+pub use self::formats::{entry_leaf, entry_salt, manifest_root, record_digest, salt_key};
 pub use self::metadata_digest::metadata_digest;
 pub use ashlar_metadata::namespace::record::{Operation, Record, RecordError};
 

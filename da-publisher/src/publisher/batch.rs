@@ -11,6 +11,7 @@
 
 use ashlar_chain::{BATCH_HEADER_BYTES, BatchHeader, BatchHeaderError};
 use ashlar_chunker::tree::{self, Node};
+use ashlar_objects::log::{entry_leaf, record_digest};
 use bytes::Bytes;
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
 use chacha20poly1305::{Key, Tag, XChaCha20Poly1305, XNonce};
@@ -18,8 +19,6 @@ use rand::RngCore;
 
 use super::keys::{KEY_EPOCH, NamespaceKeys};
 
-/// Leaf tag of an entry.
-const ENTRY_LEAF: u8 = 0x10;
 const NONCE_BYTES: usize = 24;
 const SEAL_TAG_BYTES: usize = 16;
 /// Bytes of a blob that an entry needs beside its record and rows.
@@ -126,15 +125,7 @@ pub enum OpenError {
 impl LogIdentity {
     /// `keccak(0x10 ‖ chain id ‖ registry ‖ namespace ‖ position ‖ index ‖ record digest)`.
     pub fn leaf(&self, position: u64, index: u32, record_digest: &Node) -> Node {
-        tree::keccak256(&[
-            &[ENTRY_LEAF],
-            &self.chain_id.to_be_bytes(),
-            &self.registry,
-            &self.namespace,
-            &position.to_be_bytes(),
-            &index.to_be_bytes(),
-            record_digest,
-        ])
+        entry_leaf(self.chain_id, &self.registry, &self.namespace, (position, index), record_digest)
     }
 
     fn owns(&self, header: &BatchHeader) -> bool {
@@ -142,11 +133,6 @@ impl LogIdentity {
             && header.registry.into_array() == self.registry
             && header.namespace.0 == self.namespace
     }
-}
-
-/// What a leaf commits to: `keccak(salt ‖ record)`.
-pub fn record_digest(salt: &[u8; 32], record: &[u8]) -> Node {
-    tree::keccak256(&[salt, record])
 }
 
 /// Forms the batch that follows `previous`.

@@ -3,6 +3,7 @@
 //! All come from one namespace key. Invariant: salts depend on the entry's place alone, so that a receipt can be
 //! given before its batch is sealed and the leaf is the same. Does not know where the namespace key is kept.
 
+use ashlar_objects::log::{entry_salt, salt_key};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
@@ -22,7 +23,7 @@ impl NamespaceKeys {
     pub fn new(namespace_key: &[u8; 32]) -> Self {
         let derive = |context| Zeroizing::new(blake3::derive_key(context, namespace_key));
         Self {
-            salt: derive("ashlar 2026-11 log salt v1"),
+            salt: Zeroizing::new(salt_key(namespace_key)),
             seal: derive("ashlar 2026-11 log seal v1"),
             receipts: SigningKey::from_bytes(&derive("ashlar 2026-11 log receipt v1")),
         }
@@ -30,10 +31,7 @@ impl NamespaceKeys {
 
     /// The salt of the entry at a place: what hides its record until its owner shows both.
     pub fn entry_salt(&self, position: u64, index: u32) -> [u8; 32] {
-        let mut place = [0; 12];
-        place[..8].copy_from_slice(&position.to_be_bytes());
-        place[8..].copy_from_slice(&index.to_be_bytes());
-        *blake3::keyed_hash(&self.salt, &place).as_bytes()
+        entry_salt(&self.salt, position, index)
     }
 
     /// Signs receipts.

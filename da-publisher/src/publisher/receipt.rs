@@ -11,13 +11,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ashlar_objects::log::ReceiptIssuer;
+use ashlar_objects::log::{ReceiptIssuer, record_digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, Signer, VerifyingKey};
 
 use super::UnixMillisClock;
-use super::batch::{LogIdentity, record_digest};
+use super::batch::LogIdentity;
 use super::durability::Progress;
 use super::keys::NamespaceKeys;
 

@@ -56,6 +56,12 @@ pub fn entry_salt(salt_key: &[u8; 32], position: u64, index: u32) -> [u8; 32] {
     *blake3::keyed_hash(salt_key, &place).as_bytes()
 }
 
+/// What a leaf commits to: keccak of the salt and the record.
+#[must_use]
+pub fn record_digest(salt: &[u8; 32], record: &[u8]) -> [u8; 32] {
+    keccak(&[salt, record])
+}
+
 /// The leaf of an entry in its batch.
 #[must_use]
 pub fn entry_leaf(
@@ -63,10 +69,8 @@ pub fn entry_leaf(
     registry: &[u8; 20],
     namespace: &[u8; 32],
     (position, index): (u64, u32),
-    salt: &[u8; 32],
-    record: &[u8],
+    record_digest: &[u8; 32],
 ) -> [u8; 32] {
-    let inner = keccak(&[salt, record]);
     keccak(&[
         &[ENTRY_LEAF],
         &chain_id.to_be_bytes(),
@@ -74,6 +78,6 @@ pub fn entry_leaf(
         namespace,
         &position.to_be_bytes(),
         &index.to_be_bytes(),
-        &inner,
+        record_digest,
     ])
 }

@@ -197,7 +197,8 @@ fn vectors() -> Value {
     let entry = |position: u64, index: u32, record: &Record| {
         let salt = entry_salt(&salt_key, position, index);
         let record = record.encode();
-        let leaf = entry_leaf(31_337, &registry, &namespace, (position, index), &salt, &record);
+        let leaf =
+            entry_leaf(31_337, &registry, &namespace, (position, index), &record_digest(&salt, &record));
         json!({ "namespace_key": hex::encode(namespace_key), "salt_key": hex::encode(salt_key),
             "position": position, "index": index, "chain_id": 31_337, "registry": hex::encode(registry),
             "namespace": hex::encode(namespace), "salt": hex::encode(salt), "record": hex::encode(&record),
