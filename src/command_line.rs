@@ -35,6 +35,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: ServerFlags,
     },
+    /// Bring metadata back from the published log, when it is lost and the nodes and the master key are not
+    #[command(args_override_self = true)]
+    Recover(RecoverFlags),
     /// How the server does
     Status {
         #[command(flatten)]
@@ -163,6 +166,19 @@ impl ServerFlags {
         }
         values
     }
+}
+
+/// `ashlar recover`
+#[derive(Debug, Args)]
+pub(crate) struct RecoverFlags {
+    /// Go on without what cannot be read back; it is listed
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerFlags,
 }
 
 /// `ashlar da …`

@@ -16,6 +16,7 @@ mod logging;
 mod output;
 mod process;
 mod progress;
+mod recover;
 mod roles;
 mod up;
 
@@ -63,6 +64,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(flags) => up::run(&flags),
         Command::Run { role, flags } => run_roles(&role, &flags),
+        Command::Recover(flags) => recover::run(&flags),
         Command::Status { server } => ask(commands::status(&server)),
         Command::Nodes { server, command } => ask(commands::nodes(&server, command)),
         Command::Users { server, command } => ask(commands::users(&server, command)),

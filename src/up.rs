@@ -73,7 +73,7 @@ pub(crate) fn run(flags: &ServerFlags) -> anyhow::Result<ExitCode> {
 }
 
 /// Locks the data directory and every disk, and lets what was laid out earlier fill in the configuration.
-fn take(loaded: &mut Loaded) -> anyhow::Result<Vec<DirectoryLock>> {
+pub(crate) fn take(loaded: &mut Loaded) -> anyhow::Result<Vec<DirectoryLock>> {
     let mut locks = vec![DirectoryLock::take(&loaded.tree.data_dir)?];
     let mut tree = loaded.tree.clone();
     // What is shown later must make sense in another working directory.
@@ -104,7 +104,7 @@ fn open(tree: Configuration, started: Instant) -> anyhow::Result<Opened> {
     Ok(Opened { tree, layout, nodes, metadata, master_key, root, histograms, started })
 }
 
-fn runtime(tree: &Configuration) -> anyhow::Result<Runtime> {
+pub(crate) fn runtime(tree: &Configuration) -> anyhow::Result<Runtime> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = match tree.runtime.worker_threads {
         0 => cores,
@@ -130,7 +130,8 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     data_directory::keep_root_credentials(&opened.tree.data_dir, &root.identity.access_key, &root.secret)?;
     let prepared = match opened.tree.publish.enabled {
         true => {
-            let prepared = publishing::prepare(&opened.tree, &opened.layout, &opened.master_key).await;
+            let prepared =
+                publishing::prepare(&opened.tree, &opened.layout, &opened.metadata, &opened.master_key).await;
             Some(prepared.context(
                 "publishing cannot start (publish.enabled = false serves without it, and promises nothing)",
             )?)

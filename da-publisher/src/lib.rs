@@ -7,12 +7,15 @@
 //! and only then signs; signatures of more than two thirds of the stake are a [`Certificate`], which the
 //! contract `DaQuorum` accepts. A node signs one header for each (namespace, sequence), whatever crashes.
 //!
-//! Planned: snapshots of a namespace, and with them pruning and recovery; nodes behind a network; other layers.
+//! [`history`] reads a log back from what nodes hold, when there is nothing else left.
+//!
+//! Planned: nodes behind a network; other layers.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
 
 pub mod bls;
 mod certificate;
+pub mod history;
 mod layer;
 mod node;
 pub mod publisher;
@@ -26,7 +29,7 @@ pub use certificate::{Certificate, CertificateError};
 pub use layer::{
     BlobReference, DaLayer, DisperseError, Dispersed, Limits, RetrieveError, SampleError, SampleReport,
 };
-pub use node::{Admission, DaNode, NodeConfig, NodeError, PruneReport, UnixClock};
+pub use node::{Admission, Archive, ArchivedNode, DaNode, NodeConfig, NodeError, PruneReport, UnixClock};
 pub use quorum::{QuorumClient, QuorumConfig};
 pub use service::{DaNodeService, FetchError, Held, LocalNode, StoreError, StoreRequest};
 pub use snapshot::{Signer, Snapshot, SnapshotError};

@@ -6,6 +6,7 @@
 //! injected. Deliberately knows nothing of other nodes, of what a blob contains, or of who may publish
 //! ([`Admission`] does).
 
+mod archive;
 mod file;
 mod promises;
 mod rows;
@@ -17,13 +18,13 @@ use std::sync::Arc;
 
 use ashlar_disk::{Disk, DiskLock};
 use ashlar_rsema1d::{CheckedOpening, CheckedRow, Commitment, Opening, RowProof};
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::bls::{PublicKey, SecretKey, Signature};
 use crate::service::{FetchError, Held, StoreError, StoreRequest};
 use crate::snapshot::Snapshot;
 use crate::statement::{Domain, Namespace, Statement};
+pub use archive::{Archive, ArchivedNode};
 use promises::{Promises, Verdict};
 use rows::RowStore;
 
@@ -105,8 +106,12 @@ impl DaNode {
     pub fn open(disk: Arc<dyn Disk>, config: NodeConfig, key: SecretKey) -> Result<Self, NodeError> {
         disk.create_dir_all(&config.folder)?;
         let lock = disk.lock(&config.folder.join("lock"))?;
-        let promises = Promises::open(Arc::clone(&disk), &config.folder, &config.domain)?;
-        let rows = RowStore::open(disk, &config.folder)?;
+        let rows = RowStore::open(Arc::clone(&disk), &config.folder)?;
+        if !Promises::exist(&*disk, &config.folder)? && !rows.is_empty()? {
+            // It signed for these rows, and what exactly is not known.
+            return Err(NodeError::Promises { offset: 0 });
+        }
+        let promises = Promises::open(disk, &config.folder, &config.domain)?;
         rows.retain(|commitment, epoch| promises.names(commitment, epoch))?;
         let public_key = key.public_key();
         Ok(Self {
@@ -194,36 +199,13 @@ impl DaNode {
     /// What it holds of a blob, of all epochs together.
     pub fn held(&self, commitment: &Commitment) -> Result<Held, FetchError> {
         let epochs = self.promises.lock().epochs_of(commitment);
-        let mut rows = Vec::new();
-        let mut opening = Err(FetchError::NotHeld);
-        for epoch in epochs {
-            match self.rows.describe(commitment, epoch) {
-                Ok(stored) => {
-                    rows.extend(stored.rows);
-                    opening = Ok(stored.opening);
-                }
-                // Another epoch's file may be whole.
-                Err(error) if opening.is_err() => opening = Err(error),
-                Err(_) => {}
-            }
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        Ok(Held { opening: opening?, rows })
+        self.rows.held(commitment, &epochs)
     }
 
     /// One row, checked again as it comes from the disk.
     pub fn row(&self, commitment: &Commitment, index: u32) -> Result<RowProof, FetchError> {
         let epochs = self.promises.lock().epochs_of(commitment);
-        let mut outcome = Err(FetchError::NotHeld);
-        for epoch in epochs {
-            match self.rows.read(commitment, epoch, index) {
-                Ok(row) => return Ok(row),
-                Err(FetchError::NotHeld) => {}
-                Err(error) => outcome = Err(error),
-            }
-        }
-        outcome
+        self.rows.row(commitment, &epochs, index)
     }
 
     /// Gives up places of logs whose time has passed.
@@ -250,13 +232,6 @@ fn check_rows(opening: &CheckedOpening, rows: &[RowProof]) -> Result<Vec<Checked
 
 fn disk_failed(error: std::io::Error) -> StoreError {
     StoreError::Disk { reason: error.to_string() }
-}
-
-/// Rows and opening of one blob as a node finds them on its disk.
-#[derive(Debug)]
-struct Stored {
-    opening: Bytes,
-    rows: Vec<u32>,
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod keys;
 mod proof;
 mod receipt;
 mod rows;
+mod sealing;
+mod walk;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +25,8 @@ use std::time::Duration;
 
 use ashlar_chain::{AnchorError, AnchorState, Anchorer, Batch};
 use ashlar_metadata::OrderedKv;
-use ashlar_metadata::namespace::log::{BatchStage, LogRow};
+use ashlar_metadata::namespace::log::{BatchStage, GenerationRow};
 use ashlar_objects::Store;
-use ashlar_objects::log::LogEntry;
 use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -37,14 +38,14 @@ use crate::layer::{BlobReference, DaLayer, DisperseError, SampleError, SampleRep
 use crate::statement::{Dispersal, Namespace};
 pub use admission::{PublisherAdmission, authorize};
 pub use batch::{
-    Entry, LogIdentity, OpenError, OpenedBatch, Previous, SealedBatch, open, path, read_leaves, seal,
+    Carried, Entry, LogIdentity, OpenError, OpenedBatch, Previous, SealedBatch, open, path, read_leaves, seal,
 };
 pub use durability::Progress;
 pub use keys::{KEY_EPOCH, NamespaceKeys};
 pub use proof::{PlaceProof, Placed, PlacedLeaf, ProofError, manifest_parts};
 pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, Receipts};
 pub use rows::LogError;
-use rows::{Kept, LogRows};
+use rows::{Kept, LogRows, State};
 
 /// Batches sealed and not settled at which sealing waits; what is not sealed stays in the outbox.
 const AHEAD_MAX: u64 = 16;
@@ -82,6 +83,8 @@ pub struct PublisherParts {
     pub anchorer: Arc<Anchorer>,
     /// Which log.
     pub identity: LogIdentity,
+    /// Which of the store's logs that is.
+    pub generation: GenerationRow,
     /// Its keys.
     pub keys: NamespaceKeys,
     /// Bounds.
@@ -151,8 +154,6 @@ pub struct LogHeads {
     pub settled: u64,
     /// Its last commit position.
     pub settled_position: u64,
-    /// Entries whose rows were too large for a batch, since the start.
-    pub rows_left_out: u64,
     /// Whether an alarm stopped it for good.
     pub is_stopped: bool,
 }
@@ -178,14 +179,13 @@ pub enum SampleFailed {
 pub struct Publisher {
     parts: PublisherParts,
     rows: LogRows,
-    log: Mutex<Kept<LogRow>>,
+    log: Mutex<State>,
     /// Told when a batch was sealed, or settled.
     moved: Notify,
     /// When the entries of batches under way were committed, by batch.
     times: parking_lot::Mutex<BTreeMap<u64, Vec<u64>>>,
     sealed: AtomicU64,
     settled: AtomicU64,
-    rows_left_out: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -193,17 +193,16 @@ impl Publisher {
     /// Opens the log in the store's metadata, or begins it. Nothing is published before [`Publisher::start`].
     pub async fn open(parts: PublisherParts) -> Result<Arc<Self>, PublishError> {
         let rows = LogRows::new(Arc::clone(&parts.kv));
-        let log = rows.open(&parts.identity).await?;
-        parts.progress.start(log.row.settled_position);
+        let state = rows.open(&parts.identity).await?;
+        parts.progress.start(state.log.row.settled_position);
         Ok(Arc::new(Self {
             parts,
             rows,
-            sealed: AtomicU64::new(log.row.sealed),
-            settled: AtomicU64::new(log.row.settled),
-            log: Mutex::new(log),
+            sealed: AtomicU64::new(state.log.row.sealed),
+            settled: AtomicU64::new(state.log.row.settled),
+            log: Mutex::new(state),
             moved: Notify::new(),
             times: parking_lot::Mutex::default(),
-            rows_left_out: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
         }))
     }
@@ -265,7 +264,6 @@ impl Publisher {
             sealed: self.sealed.load(Ordering::Relaxed),
             settled: self.settled.load(Ordering::Relaxed),
             settled_position: self.parts.progress.last_settled(),
-            rows_left_out: self.rows_left_out.load(Ordering::Relaxed),
             is_stopped: self.is_stopped(),
         }
     }
@@ -315,86 +313,18 @@ impl Publisher {
         }
     }
 
-    /// Seals the next batch, if there is anything to seal. Cancel-safe: what is not known to be sealed is read again.
-    pub async fn seal_next(&self) -> Result<Sealed, PublishError> {
-        let mut log = self.log.lock().await;
-        if log.row.sealed - log.row.settled >= AHEAD_MAX {
-            return Ok(Sealed::Nothing);
-        }
-        let after = (log.row.last_position, u32::MAX);
-        let found = self.parts.store.outbox_after(Some(after), ENTRIES_MAX).await?;
-        let count = found.len();
-        let whole = whole_commits(found, ENTRIES_MAX);
-        if whole.is_empty() {
-            return Ok(Sealed::Nothing);
-        }
-        let entries = self.with_rows(whole).await?;
-        let sealed = if entries.len() < count { Sealed::Full } else { Sealed::Everything };
-        let previous = Previous { sequence: log.row.sealed, header_hash: log.row.header_hash };
-        let (identity, keys) = (self.parts.identity, self.parts.keys.clone());
-        let work = move || {
-            let times: Vec<u64> = entries.iter().filter_map(|entry| recorded_time(&entry.record)).collect();
-            (seal(&identity, &keys, previous, &entries, &mut StdRng::from_os_rng()), times)
-        };
-        let (batch, times) = tokio::task::spawn_blocking(work).await.expect("sealing does not panic");
-        let now = (self.parts.clock)();
-        let keep_until = now / 1000 + self.parts.config.retention.as_secs();
-        // An outcome that is not known leaves us with the old row: what follows is refused as that of another
-        // publisher would be. So the row is read again first.
-        match self.rows.add(&log, &batch, now, keep_until).await {
-            Ok(next) => *log = next,
-            Err(error @ LogError::Commit(_)) => {
-                *log = self.rows.open(&self.parts.identity).await?;
-                return Err(error.into());
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let sequence = batch.header.sequence;
-        tracing::debug!(sequence, entries = batch.digests.len(), bytes = batch.blob.len(), "sealed a batch");
-        self.times.lock().insert(sequence, times);
-        self.sealed.store(log.row.sealed, Ordering::Relaxed);
-        drop(log);
-        self.moved.notify_one();
-        self.parts.store.trim_outbox((batch.header.last_position, u32::MAX)).await?;
-        Ok(sealed)
-    }
-
-    /// Adds rows to entries, and leaves out those that make no batch any more.
-    async fn with_rows(&self, found: Vec<LogEntry>) -> Result<Vec<Entry>, PublishError> {
-        let limit = self.parts.config.blob_bytes_max;
-        let (mut entries, mut bytes, mut commit_start) = (Vec::<Entry>::new(), 0, 0);
-        for entry in found {
-            if entries.last().is_none_or(|last| last.position != entry.position) {
-                commit_start = entries.len();
-            }
-            let rows = self.parts.store.recovery_rows(&entry).await?;
-            let mut entry =
-                Entry { position: entry.position, index: entry.index, record: entry.record, rows };
-            if bytes + entry.blob_bytes() > limit {
-                if commit_start > 0 {
-                    // Full: this commit begins the next batch.
-                    entries.truncate(commit_start);
-                    return Ok(entries);
-                }
-                // One commit alone is too large. Its records must be in the log; a snapshot carries its rows.
-                self.rows_left_out.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(
-                    position = entry.position,
-                    "an entry's rows are too large for a batch and left out"
-                );
-                entry.rows.clear();
-            }
-            bytes += entry.blob_bytes();
-            entries.push(entry);
-        }
-        Ok(entries)
+    /// The first batch that a recovery may need; DA nodes may give up those before it once their time has passed.
+    /// `None`: all are needed.
+    pub async fn floor(&self) -> Option<u64> {
+        let state = self.log.lock().await;
+        walk::floor(&state.walk, state.log.row.settled)
     }
 
     /// Takes every batch under way one step further; whether anything moved.
     pub async fn publish_next(&self) -> Result<bool, PublishError> {
         let (settled, sealed) = {
-            let log = self.log.lock().await;
-            (log.row.settled, log.row.sealed)
+            let state = self.log.lock().await;
+            (state.log.row.settled, state.log.row.sealed)
         };
         let (mut has_moved, mut next_to_settle) = (false, settled + 1);
         for sequence in settled + 1..=sealed {
@@ -461,11 +391,11 @@ impl Publisher {
         sequence: u64,
         batch: &Kept<ashlar_metadata::namespace::log::BatchRow>,
     ) -> Result<(), PublishError> {
-        let mut log = self.log.lock().await;
-        match self.rows.settle(&log, sequence, batch).await {
-            Ok(next) => *log = next,
+        let mut state = self.log.lock().await;
+        match self.rows.settle(&state.log, sequence, batch).await {
+            Ok(next) => state.log = next,
             Err(error @ LogError::Commit(_)) => {
-                *log = self.rows.open(&self.parts.identity).await?;
+                *state = self.rows.open(&self.parts.identity).await?;
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
@@ -480,17 +410,6 @@ impl Publisher {
         tracing::debug!(sequence, "a batch is anchored to stay");
         Ok(())
     }
-}
-
-/// Entries of whole commits: of a list that was cut off at `limit`, the last commit may go on.
-fn whole_commits(mut found: Vec<LogEntry>, limit: usize) -> Vec<LogEntry> {
-    if found.len() >= limit
-        && let Some(last) = found.last().map(|entry| entry.position)
-    {
-        let whole = found.partition_point(|entry| entry.position < last);
-        found.truncate(whole);
-    }
-    found
 }
 
 /// When a change was made, in Unix milliseconds: the record's third field.

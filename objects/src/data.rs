@@ -11,6 +11,7 @@
 //!
 //! Deliberately knows nothing of buckets, keys, versions or who may.
 
+mod adopt;
 mod background;
 mod chunk_writer;
 mod cluster;
@@ -56,6 +57,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub use adopt::Adopted;
 pub use config::DataConfig;
 pub(crate) use digests::DigestRequest;
 pub(crate) use gc::Collected;
@@ -67,6 +69,7 @@ pub(crate) use write::StoredBlob;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::log::Durability;
 use crate::requests::BodyStream;
 
 /// The data path. Clones share it.
@@ -97,6 +100,8 @@ struct Inner {
     last_sweep_trouble: AtomicU64,
     /// Nobody else reads this session's progress.
     sole_process: bool,
+    /// How far the log is, if there is one.
+    published: Option<Arc<dyn Durability>>,
     copy: AtomicUsize,
 }
 
@@ -122,7 +127,8 @@ impl DataPath {
     ///
     /// `nodes` are all that this process can talk to: number, service, failure domain. With `sole_process`
     /// earlier sessions are fenced in the same commit: only for a process that holds the data directory's
-    /// lock, because it ends every other writer for good. `tasks` is the group of what outlives a request.
+    /// lock, because it ends every other writer for good. `tasks` is the group of what outlives a request, and
+    /// `published` tells what a recovery could bring back: nothing that died later is collected.
     pub(crate) async fn open(
         kv: Arc<dyn OrderedKv>,
         nodes: BTreeMap<u16, (Arc<dyn ShardService>, String)>,
@@ -130,6 +136,7 @@ impl DataPath {
         clock: Clock,
         sole_process: bool,
         tasks: TaskTracker,
+        published: Option<Arc<dyn Durability>>,
     ) -> Result<Self, Error> {
         let nodes = nodes::Nodes::new(nodes);
         nodes.probe(false).await;
@@ -172,6 +179,7 @@ impl DataPath {
             last_sweep: Mutex::new(None),
             last_sweep_trouble: AtomicU64::new(0),
             sole_process,
+            published,
             copy: AtomicUsize::new(0),
             config,
         };

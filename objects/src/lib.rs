@@ -35,6 +35,7 @@ mod payload;
 pub mod publish;
 mod put;
 pub mod requests;
+pub mod restore;
 mod standing;
 mod store;
 #[cfg(any(test, feature = "testing"))]
@@ -46,7 +47,7 @@ mod use_case_tests;
 pub mod users;
 mod versions;
 
-pub use data::{DataConfig, DataStats};
+pub use data::{Adopted, DataConfig, DataStats};
 pub use error::{Configuration, Error, Internal};
 pub use standing::Standing;
 pub use store::{Store, StoreParts};

@@ -2,7 +2,7 @@
 //!
 //! An entry is a record at a place, its commit's position and its number among that commit's entries. A publisher
 //! reads entries in order ([`Store::outbox_after`]), takes along what restoring them needs
-//! ([`Store::recovery_rows`]), and trims what it has sealed for good ([`Store::trim_outbox`]). The entry of a
+//! ([`Store::recovery_rows`]) and the next stretch of a walk through all rows ([`Store::walk`]), and trims what it has sealed for good ([`Store::trim_outbox`]). The entry of a
 //! version can be told at any time from its rows ([`Store::log_entry`]), whether its outbox row is there or not.
 //!
 //! What publishing gives back comes through two seams, both optional: [`ReceiptIssuer`] promises an entry to who
@@ -16,6 +16,7 @@ mod metadata_digest;
 mod outbox;
 mod records;
 mod recovery;
+mod walk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,8 @@ use bytes::Bytes;
 pub use self::durability::DurableWhen;
 pub use self::formats::{entry_leaf, entry_salt, manifest_root, record_digest, salt_key};
 pub use self::metadata_digest::metadata_digest;
+pub use self::recovery::RecoveryRows;
+pub use self::walk::Stretch;
 pub use ashlar_metadata::namespace::record::{Operation, Record, RecordError};
 
 pub(crate) use self::durability::Logged;
@@ -33,6 +36,7 @@ pub(crate) use self::entry::stored_manifest_root;
 pub(crate) use self::records::{
     of_bucket, of_bucket_removed, of_cluster_map, of_mark, of_put, of_removal, rows_digest,
 };
+pub(crate) use self::walk::WALKED;
 
 #[cfg(doc)]
 use crate::Store;
@@ -77,6 +81,10 @@ pub trait Durability: Send + Sync {
     /// Returns once every entry at or below `position` has reached `level`, which is more than
     /// [`DurableWhen::Quorum`]. `position` is always that of an entry. Cancel-safe: who waits may stop at any time.
     async fn reached(&self, position: u64, level: DurableWhen) -> Result<(), LogHalted>;
+
+    /// Every entry at or below it can be had from the data-availability layer. What died later is not collected
+    /// yet: should metadata be lost, it is what comes back.
+    fn covered(&self) -> u64;
 }
 
 /// How a store publishes; by default it does not.

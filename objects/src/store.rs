@@ -63,8 +63,16 @@ impl Store {
     pub async fn open(parts: StoreParts) -> Result<Self, Error> {
         let StoreParts { kv, nodes, users, data, publishing, lifecycle_day, clock, only_process } = parts;
         let tasks = TaskTracker::new();
-        let data =
-            DataPath::open(Arc::clone(&kv), nodes, data, clock.clone(), only_process, tasks.clone()).await?;
+        let data = DataPath::open(
+            Arc::clone(&kv),
+            nodes,
+            data,
+            clock.clone(),
+            only_process,
+            tasks.clone(),
+            publishing.durability.clone(),
+        )
+        .await?;
         let (buckets, lifecycle) = (BucketCache::default(), Worker::new(lifecycle_day));
         let inner = Inner { kv, data, users, buckets, publishing, lifecycle, clock, tasks };
         Ok(Self { inner: Arc::new(inner) })

@@ -47,7 +47,7 @@ impl FoundVersion {
 
     /// Where its newest entry stands in the log; `None` where it was written before there was one.
     pub(crate) fn log_place(&self) -> Option<(u64, u32)> {
-        self.row.log.map(|place| (place.position.unwrap_or(self.written.0), place.index))
+        self.row.log.map(|place| (self.written.0, place.index))
     }
 
     /// The object it is, with facts for conditions; `None` for a delete marker.
@@ -129,13 +129,7 @@ impl<'a> KeyState<'a> {
         id: VersionId,
     ) -> Result<Option<FoundVersion>, Error> {
         let Some(head) = &self.head else { return Ok(None) };
-        let sequence = match id {
-            VersionId::Null => match head.row.null {
-                Some(sequence) => sequence,
-                None => return Ok(None),
-            },
-            VersionId::Id(number) => u64::try_from(number >> 64).expect("128 bits less 64 are 64"),
-        };
+        let Some(sequence) = id.sequence().or(head.row.null) else { return Ok(None) };
         let found =
             read::<VersionRow>(snapshot, &versions::key(self.bucket.id(), self.key, sequence)).await?;
         Ok(found.filter(|found| found.row.id == id).map(|found| FoundVersion::new(sequence, found)))
@@ -289,7 +283,7 @@ impl<'a> KeyState<'a> {
             Some(object) => of_put(&self.bucket.name, self.key, &row, object, manifest_root),
             None => of_mark(&self.bucket.name, self.key, &row),
         };
-        row.log = Some(LogPlace { index: transaction.announce(&record), position: None });
+        row.log = Some(LogPlace { index: transaction.announce(&record) });
         transaction.put(versions::key(self.bucket.id(), self.key, sequence), &row);
     }
 
@@ -335,23 +329,30 @@ impl<'a> KeyState<'a> {
         object: Option<&ObjectRow>,
     ) {
         let key = versions::current_key(self.bucket.id(), self.key);
-        match object {
+        match current_row(sequence, owner, modified, object) {
             None => transaction.delete(key),
-            Some(object) => transaction.put(
-                key,
-                &CurrentRow {
-                    sequence,
-                    manifest: object.manifest,
-                    etag: object.etag,
-                    length: object.length,
-                    modified,
-                    owner: owner.to_owned(),
-                    storage_class: object.attributes.storage_class.clone(),
-                    checksum: object.checksum.as_ref().map(|c| (c.algorithm, c.kind)),
-                },
-            ),
+            Some(row) => transaction.put(key, &row),
         }
     }
+}
+
+/// What lists show of a key whose newest version this is; nothing of a delete marker.
+pub(crate) fn current_row(
+    sequence: u64,
+    owner: &str,
+    modified: UnixMillis,
+    object: Option<&ObjectRow>,
+) -> Option<CurrentRow> {
+    object.map(|object| CurrentRow {
+        sequence,
+        manifest: object.manifest,
+        etag: object.etag,
+        length: object.length,
+        modified,
+        owner: owner.to_owned(),
+        storage_class: object.attributes.storage_class.clone(),
+        checksum: object.checksum.as_ref().map(|c| (c.algorithm, c.kind)),
+    })
 }
 
 fn found_in(key: &[u8], row: &Row) -> Result<FoundVersion, Error> {

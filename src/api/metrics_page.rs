@@ -160,13 +160,6 @@ fn log_figures(page: &mut Page, server: &Server) {
             "1 after an alarm, until a restart.",
             u8::from(heads.is_stopped),
         );
-        let left_out = heads.rows_left_out;
-        page.one(
-            "counter",
-            "ashlar_log_rows_left_out_total",
-            "Entries without the rows that restore them.",
-            left_out,
-        );
     }
 }
 

@@ -125,9 +125,13 @@ pub(super) async fn prove(
     let sequence = found.sequence;
     match found.placed {
         Placed::Entry { ref leaf, salt } if place == (entry.position, entry.index) => {
-            let rows = server.store.recovery_rows(&entry).await?;
-            let parts =
-                manifest_parts(&rows).map_err(|error| Refusal::internal("reading a manifest", &error))?;
+            let rows = server.store.recovery_rows(std::slice::from_ref(&entry), usize::MAX).await?;
+            let rows = rows.into_iter().next().filter(|rows| !rows.is_later).ok_or_else(|| {
+                let message = "the object was changed meanwhile; ask again";
+                Refusal::new(StatusCode::CONFLICT, "OtherEntry", message)
+            })?;
+            let parts = manifest_parts(&rows.rows)
+                .map_err(|error| Refusal::internal("reading a manifest", &error))?;
             let parts = parts.iter().map(|part| PartRow {
                 number: part.number,
                 blob: part.blob.0.to_be_bytes().into(),

@@ -15,25 +15,49 @@ use ashlar_metadata::embedded::{JournalLocation, OpenError, Options};
 use crate::configuration::Configuration;
 use crate::data_directory::{Layout, metadata_dir};
 
-/// Opens metadata. Blocks: journals are replayed.
-pub(crate) fn open(layout: &Layout, tree: &Configuration) -> anyhow::Result<Arc<EmbeddedKv>> {
+/// Makes new metadata in a folder of its own, for a recovery. Blocks.
+pub(crate) fn make(dir: &Path, tree: &Configuration) -> anyhow::Result<Arc<EmbeddedKv>> {
+    let location = JournalLocation { disk: Arc::new(RealDisk::new()), dir: dir.to_owned() };
+    let kv = EmbeddedKv::open(&[location], &options(tree, true)).context("making metadata anew")?;
+    Ok(Arc::new(kv))
+}
+
+/// Whether any of the folders that may hold metadata holds some, be it whole or not. Blocks.
+pub(crate) fn is_there(layout: &Layout, tree: &Configuration) -> bool {
+    !matches!(
+        EmbeddedKv::open(&locations(layout, tree), &options(tree, false)),
+        Err(OpenError::NoStore { .. })
+    )
+}
+
+fn locations(layout: &Layout, tree: &Configuration) -> Vec<JournalLocation> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
     let at = |dir: &Path| JournalLocation { disk: Arc::clone(&disk), dir: dir.to_owned() };
     let mut locations = vec![at(&metadata_dir(&tree.data_dir))];
     locations.extend(layout.journals.iter().map(|dir| at(dir)));
-    let occupied = layout.nodes.iter().filter(|node| node.holds_files());
-    let occupied: Vec<String> = occupied.map(|node| node.dir.display().to_string()).collect();
-    let options = Options {
-        may_make: occupied.is_empty(),
+    locations
+}
+
+fn options(tree: &Configuration, may_make: bool) -> Options {
+    Options {
+        may_make,
         cache_bytes: tree.memory.metadata.to_usize(),
         segment_bytes: tree.metadata.segment.0,
         checkpoint_journal_bytes_min: tree.metadata.checkpoint_after.0,
         checkpoint_bytes_per_second: tree.metadata.checkpoint_bytes_per_second.0,
         ..Options::default()
-    };
+    }
+}
+
+/// Opens metadata. Blocks: journals are replayed.
+pub(crate) fn open(layout: &Layout, tree: &Configuration) -> anyhow::Result<Arc<EmbeddedKv>> {
+    let locations = locations(layout, tree);
+    let occupied = layout.nodes.iter().filter(|node| node.holds_files());
+    let occupied: Vec<String> = occupied.map(|node| node.dir.display().to_string()).collect();
+    let options = options(tree, occupied.is_empty());
     let kv = match EmbeddedKv::open(&locations, &options) {
         Err(OpenError::NoStore { dirs }) => bail!(
-            "there is no metadata in {}, but storage nodes hold data in {}; metadata made anew would not know that data and would delete it. Put back the metadata folder as it was, or give an empty --data-dir (and empty disks) to begin a new store",
+            "there is no metadata in {}, but storage nodes hold data in {}; metadata made anew would not know that data and would delete it. Put back the metadata folder as it was, run `ashlar recover` to bring it back from the published log, or give an empty --data-dir (and empty disks) to begin a new store",
             dirs.join(", "),
             occupied.join(", ")
         ),

@@ -23,12 +23,17 @@ pub(crate) async fn users(
     master_key: Zeroizing<[u8; 32]>,
     root: Option<(String, SecretKey)>,
 ) -> anyhow::Result<(Users, RootCredentials)> {
-    let keys = KeyRing::from(MasterKey::from(master_key));
-    let users = Users::new(Arc::clone(metadata) as Arc<dyn OrderedKv>, keys, Clock::System);
+    let users = known_users(metadata, master_key);
     let root = users.bootstrap_root(root).await.context(
         "root cannot sign in; if the master key of this data directory was changed, put the old one back",
     )?;
     Ok((users, root))
+}
+
+/// Users as metadata has them.
+pub(crate) fn known_users(metadata: &Arc<EmbeddedKv>, master_key: Zeroizing<[u8; 32]>) -> Users {
+    let keys = KeyRing::from(MasterKey::from(master_key));
+    Users::new(Arc::clone(metadata) as Arc<dyn OrderedKv>, keys, Clock::System)
 }
 
 /// Opens the store. It is the only process on this metadata, because the data directory is locked.

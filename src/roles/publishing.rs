@@ -18,12 +18,15 @@ use ashlar_chain::{
     TransactionKey, TransactionSender,
 };
 use ashlar_da_publisher::bls::SecretKey;
+use ashlar_da_publisher::history::KeysOf;
 use ashlar_da_publisher::publisher::{
     LogIdentity, NamespaceKeys, Progress, Publisher, PublisherConfig, PublisherParts, Receipts,
 };
 use ashlar_da_publisher::{Domain, QuorumClient, QuorumConfig};
 use ashlar_dev_chain::{Chain, Clock, Configuration as ChainConfiguration, DevChain};
 use ashlar_disk::RealDisk;
+use ashlar_metadata::namespace::NamespaceRow;
+use ashlar_metadata::namespace::log::{GenerationRow, generation_key};
 use ashlar_metadata::{EmbeddedKv, OrderedKv};
 use ashlar_objects::Store;
 use ashlar_verify::Trust;
@@ -40,20 +43,36 @@ use quorum::DaNodes;
 const FUNDS_ETHER: u64 = 1_000_000_000;
 /// What a verifier has to trust, in the data directory.
 const TRUST_NAME: &str = "trust.json";
+const LOGS_CONTEXT: &str = "ashlar 2026-11 keys of logs";
+/// How often DA nodes give up what nobody needs: this often in the time that they keep batches, within bounds.
+const PRUNES_PER_RETENTION: u32 = 48;
+const PRUNE_INTERVAL_MIN: Duration = Duration::from_secs(5);
+const PRUNE_INTERVAL_MAX: Duration = Duration::from_secs(6 * 3600);
 /// How often epochs are looked at.
 const EPOCH_CHECK_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The secrets of publishing, all from the master key.
-struct Keys {
+pub(crate) struct Keys {
     publisher: TransactionKey,
     governor: TransactionKey,
-    namespace: NamespaceKeys,
+    /// What each log's keys come from.
+    logs: Zeroizing<[u8; 32]>,
     /// What the DA nodes' keys come from.
     da_nodes: Zeroizing<[u8; 32]>,
 }
 
+/// The keys of the log in a namespace: of each others, so that a salt is never given twice.
+pub(crate) fn log_keys(master_key: &[u8; 32]) -> KeysOf {
+    let logs = Zeroizing::new(blake3::derive_key(LOGS_CONTEXT, master_key));
+    Arc::new(move |namespace| keys_of(&logs, namespace))
+}
+
+fn keys_of(logs: &[u8; 32], namespace: &[u8; 32]) -> NamespaceKeys {
+    NamespaceKeys::new(blake3::keyed_hash(logs, namespace).as_bytes())
+}
+
 impl Keys {
-    fn derive(master_key: &[u8; 32]) -> anyhow::Result<Self> {
+    pub(crate) fn derive(master_key: &[u8; 32]) -> anyhow::Result<Self> {
         let derive = |context| Zeroizing::new(blake3::derive_key(context, master_key));
         let transaction_key = |context| {
             TransactionKey::from_bytes(&derive(context))
@@ -62,14 +81,14 @@ impl Keys {
         Ok(Self {
             publisher: transaction_key("ashlar 2026-11 publisher's transaction key")?,
             governor: transaction_key("ashlar 2026-11 quorum governor's transaction key")?,
-            namespace: NamespaceKeys::new(&derive("ashlar 2026-11 namespace key of the log")),
+            logs: derive(LOGS_CONTEXT),
             da_nodes: derive("ashlar 2026-11 keys of DA nodes"),
         })
     }
 
     /// The key of the DA node with this number. It does not lie in the node's folder, so a node that lost its folder is
     /// the signer that it was, and two lost disks do not leave the quorum short until the next epochs.
-    fn da_node(&self, number: u16) -> SecretKey {
+    pub(crate) fn da_node(&self, number: u16) -> SecretKey {
         let material = blake3::keyed_hash(&self.da_nodes, &number.to_be_bytes());
         SecretKey::derive(material.as_bytes())
     }
@@ -78,8 +97,9 @@ impl Keys {
 /// Everything but the store.
 pub(crate) struct Prepared {
     chain: DevChain,
-    keys: Keys,
+    keys: NamespaceKeys,
     identity: LogIdentity,
+    generation: GenerationRow,
     layer: Arc<QuorumClient>,
     nodes: Arc<DaNodes>,
     quorum: Quorum,
@@ -113,9 +133,12 @@ pub(crate) struct Publishing {
 pub(crate) async fn prepare(
     tree: &Configuration,
     layout: &Layout,
+    metadata: &EmbeddedKv,
     master_key: &[u8; 32],
 ) -> anyhow::Result<Prepared> {
     let keys = Keys::derive(master_key)?;
+    let generation = metadata.get(&generation_key()).await.context("reading which log this is")?;
+    let generation = generation.map(|row| GenerationRow::decode(&row.value)).transpose()?.unwrap_or_default();
     let chain = embedded_chain(tree, &keys).await?;
     let rpc = chain.url();
     let endpoints = Endpoints::connect(std::slice::from_ref(&rpc), tree.chain.id, EndpointLimits::default());
@@ -137,7 +160,7 @@ pub(crate) async fn prepare(
     let governor = sender(keys.governor.clone()).await?;
     let publisher = sender(keys.publisher.clone()).await?;
 
-    let contracts = setting_up::contracts(tree, &governor, &publisher).await?;
+    let contracts = setting_up::contracts(tree, &governor, &publisher, generation.salt.into()).await?;
     let quorum = Quorum::new(Arc::clone(&endpoints), contracts.quorum.address);
     let registry = Registry::new(Arc::clone(&endpoints), contracts.registry.address);
     let identity = LogIdentity {
@@ -147,18 +170,20 @@ pub(crate) async fn prepare(
     };
     let domain = Domain { chain_id: tree.chain.id, verifier: contracts.quorum.address.into_array() };
     let retention = tree.publish.retention.0;
-    let nodes = Arc::new(DaNodes::open(layout, domain, &keys, &identity, retention).await?);
+    let log_keys = keys_of(&keys.logs, &identity.namespace);
+    let receipt_key = log_keys.receipt_key().verifying_key();
+    let nodes = Arc::new(DaNodes::open(layout, domain, &keys, (&identity, receipt_key), retention).await?);
     let layer = Arc::new(QuorumClient::new(domain, QuorumConfig::default()));
     nodes.register(&quorum, &governor).await.context("registering the DA nodes with their contract")?;
     nodes.install_epochs(&quorum, &layer).await.context("reading the DA nodes' epochs")?;
-    let receipt_key = keys.namespace.receipt_key().verifying_key().to_bytes();
     let path = tree.data_dir.join(TRUST_NAME);
-    let trust = setting_up::trust(&path, &contracts, &publisher, receipt_key).await?;
+    let trust = setting_up::trust(&path, &contracts, &publisher, receipt_key.to_bytes()).await?;
     let anchorer = Arc::new(Anchorer::new(registry, publisher, Finality::Depth(0)));
     Ok(Prepared {
         chain,
-        keys,
+        keys: log_keys,
         identity,
+        generation,
         layer,
         nodes,
         quorum,
@@ -205,7 +230,7 @@ impl Prepared {
     pub(crate) fn for_store(&self) -> ashlar_objects::log::Publishing {
         let receipts = Receipts::new(
             self.identity,
-            self.keys.namespace.clone(),
+            self.keys.clone(),
             self.promise,
             unix_millis(),
             Arc::clone(&self.progress),
@@ -231,7 +256,8 @@ impl Prepared {
             layer: Arc::clone(&self.layer) as _,
             anchorer: Arc::clone(&self.anchorer),
             identity: self.identity,
-            keys: self.keys.namespace.clone(),
+            generation: self.generation.clone(),
+            keys: self.keys.clone(),
             config: self.config,
             clock: unix_millis(),
             progress: Arc::clone(&self.progress),
@@ -260,13 +286,29 @@ impl Prepared {
                 }
             }
         });
+        let interval =
+            (self.config.retention / PRUNES_PER_RETENTION).clamp(PRUNE_INTERVAL_MIN, PRUNE_INTERVAL_MAX);
+        let (nodes, log, namespace) = (self.nodes, Arc::clone(&publisher), self.identity.namespace);
+        let stopping = stop.clone();
+        tasks.spawn(async move {
+            let mut timer = tokio::time::interval(interval);
+            loop {
+                tokio::select! {
+                    () = stopping.cancelled() => return,
+                    _ = timer.tick() => {}
+                }
+                if let Some(floor) = log.floor().await {
+                    nodes.prune(namespace, floor).await;
+                }
+            }
+        });
         Ok(Publishing {
             chain: tokio::sync::Mutex::new(Some(self.chain)),
             chain_url: self.rpc,
             da: self.layer,
             publisher,
             trust: self.trust,
-            receipt_key: self.keys.namespace.receipt_key().verifying_key(),
+            receipt_key: self.keys.receipt_key().verifying_key(),
             endpoints: self.endpoints,
         })
     }

@@ -106,6 +106,12 @@ impl MemoryNode {
         self.state.lock().shards.remove(&id).is_some()
     }
 
+    /// Has what the other had, and the other what this had: as if repair had moved every shard.
+    pub fn swap(&self, other: &Self) {
+        let (mut ours, mut theirs) = (self.state.lock(), other.state.lock());
+        std::mem::swap(&mut ours.shards, &mut theirs.shards);
+    }
+
     /// Loses everything.
     pub fn wipe(&self) {
         self.state.lock().shards.clear();

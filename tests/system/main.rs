@@ -11,5 +11,6 @@ mod disks;
 mod lifecycle;
 mod metrics;
 mod publishing;
+mod recovering;
 mod server;
 mod sigv4;

@@ -9,14 +9,14 @@ use serde_json::Value;
 use crate::server::{Server, Stand, pattern, refusal, remove};
 use crate::sigv4::Answer;
 
-fn committed(server: &Server, key: &str) -> Value {
+pub(crate) fn committed(server: &Server, key: &str) -> Value {
     let keys = format!("authorization: Bearer {}:{}\r\n", server.root.access, server.root.secret);
     let answer = server.api("GET", &format!("/api/objects/log?key={key}"), &keys, "");
     assert_eq!(answer.status, 200, "{}", answer.text());
     serde_json::from_slice(&answer.body).unwrap()
 }
 
-fn wait_anchored(server: &Server, key: &str) -> u64 {
+pub(crate) fn wait_anchored(server: &Server, key: &str) -> u64 {
     server.wait_for("anchor", || committed(server, key)["anchored"] == true);
     committed(server, key)["sequence"].as_u64().unwrap()
 }
@@ -26,14 +26,14 @@ fn receipt(answer: &Answer) -> String {
     line.unwrap_or_else(|| panic!("no receipt in {}", answer.head)).trim().to_owned()
 }
 
-fn verify(stand: &Stand, server: &Server, rpc: &str, object: &str, more: &[&str]) -> Output {
+pub(crate) fn verify(stand: &Stand, server: &Server, rpc: &str, object: &str, more: &[&str]) -> Output {
     let trust = stand.data().join("trust.json");
     let trust = trust.to_str().unwrap();
     let arguments = ["verify", object, "--trust", trust, "--chain-rpc", rpc];
     server.command(&server.root, &[&arguments[..], more].concat())
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

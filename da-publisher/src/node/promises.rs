@@ -37,6 +37,13 @@ pub(super) enum Verdict {
     New,
 }
 
+/// Every promise in a folder whose record is whole, of whichever chain; none if there is no file.
+pub(super) fn read_all(disk: &dyn Disk, folder: &Path) -> io::Result<Vec<Statement>> {
+    let bytes = file::read(disk, &folder.join(FILE))?.unwrap_or_default();
+    let records = bytes.get(HEADER_BYTES..).unwrap_or_default().as_chunks::<RECORD_BYTES>().0;
+    Ok(records.iter().filter(|record| is_intact(record)).filter_map(statement).collect())
+}
+
 /// All promises that were not pruned.
 pub(super) struct Promises {
     disk: Arc<dyn Disk>,
@@ -58,6 +65,11 @@ struct Known {
 }
 
 impl Promises {
+    /// Whether there are any, be they whole or not.
+    pub(super) fn exist(disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
+        disk.exists(&folder.join(FILE))
+    }
+
     pub(super) fn open(disk: Arc<dyn Disk>, folder: &Path, domain: &Domain) -> Result<Self, NodeError> {
         let header = header(domain);
         let path = folder.join(FILE);
@@ -200,19 +212,10 @@ impl Promises {
 impl Known {
     /// What an intact record says; `None` if it says nothing that was ever written.
     fn apply(&mut self, record: &[u8; RECORD_BYTES]) -> Option<()> {
-        let long = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| record[at + i]));
-        let digest = |at: usize| std::array::from_fn::<u8, 32, _>(|i| record[at + i]);
         match record[0] {
-            PROMISE => {
-                let shape = Shape::from_bytes(&std::array::from_fn(|i| record[113 + i])).ok()?;
-                let (namespace, keep_until) = (Namespace(digest(9)), long(134));
-                let dispersal =
-                    Dispersal { namespace, sequence: long(41), header_hash: digest(49), keep_until };
-                let commitment = Commitment(digest(81));
-                self.add(&Statement { epoch: long(1), dispersal, commitment, shape });
-            }
+            PROMISE => self.add(&statement(record)?),
             PRUNED_BELOW => {
-                self.pruned_below.insert(Namespace(digest(1)), long(33));
+                self.pruned_below.insert(Namespace(digest(record, 1)), long(record, 33));
             }
             _ => return None,
         }
@@ -240,6 +243,27 @@ impl Known {
         }
         blobs
     }
+}
+
+fn long(record: &[u8; RECORD_BYTES], at: usize) -> u64 {
+    u64::from_be_bytes(std::array::from_fn(|i| record[at + i]))
+}
+
+fn digest(record: &[u8; RECORD_BYTES], at: usize) -> [u8; 32] {
+    std::array::from_fn(|i| record[at + i])
+}
+
+/// What the record of a promise says.
+fn statement(record: &[u8; RECORD_BYTES]) -> Option<Statement> {
+    let shape = Shape::from_bytes(&std::array::from_fn(|i| record[113 + i])).ok()?;
+    let dispersal = Dispersal {
+        namespace: Namespace(digest(record, 9)),
+        sequence: long(record, 41),
+        header_hash: digest(record, 49),
+        keep_until: long(record, 134),
+    };
+    let commitment = Commitment(digest(record, 81));
+    (record[0] == PROMISE).then_some(Statement { epoch: long(record, 1), dispersal, commitment, shape })
 }
 
 fn offset(length: usize) -> u64 {

@@ -16,8 +16,8 @@ use ashlar_rsema1d::{CheckedOpening, CheckedRow, Commitment, Opening, RowProof};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Stored, file};
-use crate::service::FetchError;
+use super::file;
+use crate::service::{FetchError, Held};
 
 const MAGIC: &[u8; 16] = b"ASHLAR-DA-ROWS-1";
 /// Bytes before the opening.
@@ -56,6 +56,24 @@ impl RowStore {
         let folder = folder.join("rows");
         disk.create_dir_all(&folder)?;
         Ok(Self { disk, folder, writing: Mutex::new(()) })
+    }
+
+    /// The rows in a folder that is only read.
+    pub(super) fn at(disk: Arc<dyn Disk>, folder: &Path) -> Self {
+        Self { disk, folder: folder.join("rows"), writing: Mutex::new(()) }
+    }
+
+    /// What there are files of.
+    pub(super) fn list(&self) -> io::Result<Vec<(Commitment, u64)>> {
+        match self.disk.list_dir(&self.folder) {
+            Ok(names) => Ok(names.iter().filter_map(|name| parse(name)).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        self.list().map(|files| files.is_empty())
     }
 
     /// Removes every file that is not wanted, unfinished ones included.
@@ -120,21 +138,54 @@ impl RowStore {
     }
 
     /// Opening and row numbers. Numbers are not checked: [`RowStore::read`] checks what it serves.
-    pub(super) fn describe(&self, commitment: &Commitment, epoch: u64) -> Result<Stored, FetchError> {
+    fn describe(&self, commitment: &Commitment, epoch: u64) -> Result<Held, FetchError> {
         let opened = self.opened(commitment, epoch)?;
         let rows =
             (0..opened.count).map(|place| opened.index(place)).collect::<Result<BTreeSet<u32>, _>>()?;
         let opening = Bytes::from(opened.opening.opening().to_bytes());
-        Ok(Stored { opening, rows: rows.into_iter().collect() })
+        Ok(Held { opening, rows: rows.into_iter().collect() })
+    }
+
+    /// What there is of a blob in files of these epochs together.
+    pub(super) fn held(&self, commitment: &Commitment, epochs: &[u64]) -> Result<Held, FetchError> {
+        let mut rows = Vec::new();
+        let mut opening = Err(FetchError::NotHeld);
+        for epoch in epochs {
+            match self.describe(commitment, *epoch) {
+                Ok(stored) => {
+                    rows.extend(stored.rows);
+                    opening = Ok(stored.opening);
+                }
+                // Another epoch's file may be whole.
+                Err(error) if opening.is_err() => opening = Err(error),
+                Err(_) => {}
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        Ok(Held { opening: opening?, rows })
+    }
+
+    /// One row from the files of these epochs, if it passes its check.
+    pub(super) fn row(
+        &self,
+        commitment: &Commitment,
+        epochs: &[u64],
+        index: u32,
+    ) -> Result<RowProof, FetchError> {
+        let mut outcome = Err(FetchError::NotHeld);
+        for epoch in epochs {
+            match self.read(commitment, *epoch, index) {
+                Ok(row) => return Ok(row),
+                Err(FetchError::NotHeld) => {}
+                Err(error) => outcome = Err(error),
+            }
+        }
+        outcome
     }
 
     /// One row, if it passes its check.
-    pub(super) fn read(
-        &self,
-        commitment: &Commitment,
-        epoch: u64,
-        index: u32,
-    ) -> Result<RowProof, FetchError> {
+    fn read(&self, commitment: &Commitment, epoch: u64, index: u32) -> Result<RowProof, FetchError> {
         let opened = self.opened(commitment, epoch)?;
         for place in 0..opened.count {
             if opened.index(place)? == index {

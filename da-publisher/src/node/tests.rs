@@ -1,5 +1,7 @@
 //! What a node refuses, what it remembers over crashes at every sync, and what it gives up.
 
+use bytes::Bytes;
+
 use super::*;
 use ashlar_disk::{CrashPlan, Fault, FaultyDisk, FileOpKind, SyncPhase, SyncPoint};
 use ashlar_rsema1d::{Encoded, Profile, RowError, encode};

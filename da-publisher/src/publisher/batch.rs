@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! blob = header 190 ‖ entry_count × leaf 32 ‖ nonce 24 ‖ XChaCha20-Poly1305(records; header as associated data)
-//! records = entry_count × (position u64 ‖ index u32 ‖ record u32-length ‖ row_count u32 ‖ rows × (key u32-length ‖ value u32-length))
+//! records = entry_count × entry ‖ carried
 //! ```
 //!
 //! Invariant: what opens is what was sealed: the root in the header covers the leaves, every leaf its record. Rows
@@ -11,6 +11,7 @@
 
 use ashlar_chain::{BATCH_HEADER_BYTES, BatchHeader, BatchHeaderError};
 use ashlar_chunker::tree::{self, Node};
+use ashlar_metadata::namespace::log::GenerationRow;
 use ashlar_objects::log::{entry_leaf, record_digest};
 use bytes::Bytes;
 use chacha20poly1305::aead::{AeadInPlace, KeyInit};
@@ -51,8 +52,42 @@ pub struct Entry {
 impl Entry {
     /// What it takes in a blob.
     pub fn blob_bytes(&self) -> usize {
-        let rows: usize = self.rows.iter().map(|(key, value)| 8 + key.len() + value.len()).sum();
-        ENTRY_BYTES + self.record.len() + rows
+        Self::bytes_of(&self.record, &self.rows)
+    }
+
+    pub(super) fn bytes_of(record: &[u8], rows: &[(Bytes, Bytes)]) -> usize {
+        ENTRY_BYTES + record.len() + rows_bytes(rows)
+    }
+}
+
+fn rows_bytes(rows: &[(Bytes, Bytes)]) -> usize {
+    rows.iter().map(|(key, value)| 8 + key.len() + value.len()).sum()
+}
+
+/// What a batch carries beside its entries: which log it is, and a stretch of a walk through all rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Which of the store's logs this is, and what it went on from.
+    pub generation: GenerationRow,
+    /// Number of the walk that the stretch is of; 0 for none.
+    pub walk: u64,
+    /// The walk begins with this batch.
+    pub begins: bool,
+    /// The walk is complete with it.
+    pub ends: bool,
+    /// The stretch, and rows that were too many for the batch of their entry.
+    pub rows: Vec<(Bytes, Bytes)>,
+}
+
+const BEGINS: u8 = 1;
+const ENDS: u8 = 2;
+/// Bytes of [`Carried`] without skipped batches and rows.
+const CARRIED_BYTES: usize = 8 + 32 + 32 + 8 + 4 + 8 + 1 + 4;
+
+impl Carried {
+    /// What it takes in a blob.
+    pub fn blob_bytes(&self) -> usize {
+        CARRIED_BYTES + 8 * self.generation.skipped.len() + rows_bytes(&self.rows)
     }
 }
 
@@ -83,6 +118,8 @@ pub struct OpenedBatch {
     pub header: BatchHeader,
     /// Its entries.
     pub entries: Vec<Entry>,
+    /// What it carries beside them.
+    pub carried: Carried,
 }
 
 /// Why a blob is no batch of this log.
@@ -145,6 +182,7 @@ pub fn seal(
     keys: &NamespaceKeys,
     previous: Previous,
     entries: &[Entry],
+    carried: &Carried,
     random: &mut impl RngCore,
 ) -> SealedBatch {
     let places = || entries.iter().map(|entry| (entry.position, entry.index));
@@ -171,7 +209,8 @@ pub fn seal(
     };
     let header_bytes = header.encode();
     let size: usize = entries.iter().map(Entry::blob_bytes).sum();
-    let mut blob = Vec::with_capacity(BATCH_HEADER_BYTES + size + NONCE_BYTES + SEAL_TAG_BYTES);
+    let size = BATCH_HEADER_BYTES + size + carried.blob_bytes() + NONCE_BYTES + SEAL_TAG_BYTES;
+    let mut blob = Vec::with_capacity(size);
     blob.extend_from_slice(&header_bytes);
     nodes.iter().for_each(|leaf| blob.extend_from_slice(leaf));
     let mut nonce = [0; NONCE_BYTES];
@@ -179,6 +218,7 @@ pub fn seal(
     blob.extend_from_slice(&nonce);
     let start = blob.len();
     entries.iter().for_each(|entry| write_entry(&mut blob, entry));
+    write_carried(&mut blob, carried);
     let cipher = XChaCha20Poly1305::new(Key::from_slice(keys.seal_key()));
     let tag = cipher
         .encrypt_in_place_detached(XNonce::from_slice(&nonce), &header_bytes, &mut blob[start..])
@@ -231,14 +271,15 @@ pub fn open(identity: &LogIdentity, keys: &NamespaceKeys, blob: &[u8]) -> Result
         }
         entries.push(entry);
     }
+    let carried = read_carried(&mut rest);
     let within = |entry: Option<&Entry>, position| entry.is_some_and(|entry| entry.position == position);
-    if !rest.is_empty()
-        || !within(entries.first(), header.first_position)
-        || !within(entries.last(), header.last_position)
-    {
+    let Some(carried) = carried.filter(|_| rest.is_empty()) else {
+        return Err(OpenError::Entry { entry: header.entry_count });
+    };
+    if !within(entries.first(), header.first_position) || !within(entries.last(), header.last_position) {
         return Err(OpenError::Entry { entry: header.entry_count });
     }
-    Ok(OpenedBatch { header, entries })
+    Ok(OpenedBatch { header, entries, carried })
 }
 
 /// The siblings of a leaf, from the leaf up.
@@ -246,30 +287,74 @@ pub fn path(leaves: &[Node], index: usize) -> Option<Vec<Node>> {
     tree::path::<{ tree::ENTRIES }>(leaves, index)
 }
 
-fn write_entry(blob: &mut Vec<u8>, entry: &Entry) {
-    let length = |length: usize| u32::try_from(length).expect("rows and records are bounded").to_be_bytes();
-    blob.extend_from_slice(&entry.position.to_be_bytes());
-    blob.extend_from_slice(&entry.index.to_be_bytes());
-    blob.extend_from_slice(&length(entry.record.len()));
-    blob.extend_from_slice(&entry.record);
-    blob.extend_from_slice(&length(entry.rows.len()));
-    for bytes in entry.rows.iter().flat_map(|(key, value)| [key, value]) {
+fn length(length: usize) -> [u8; 4] {
+    u32::try_from(length).expect("rows and records are bounded").to_be_bytes()
+}
+
+fn write_rows(blob: &mut Vec<u8>, rows: &[(Bytes, Bytes)]) {
+    blob.extend_from_slice(&length(rows.len()));
+    for bytes in rows.iter().flat_map(|(key, value)| [key, value]) {
         blob.extend_from_slice(&length(bytes.len()));
         blob.extend_from_slice(bytes);
     }
 }
 
-fn read_entry(rest: &mut Bytes) -> Option<Entry> {
-    let position = u64::from_be_bytes(take(rest)?);
-    let index = u32::from_be_bytes(take(rest)?);
-    let record = take_bytes(rest)?;
+fn read_rows(rest: &mut Bytes) -> Option<Vec<(Bytes, Bytes)>> {
     let count = u32::from_be_bytes(take(rest)?);
     // A row takes eight bytes at least: nothing is allocated for a count that cannot be.
     if usize::try_from(count).ok()? > rest.len() / 8 {
         return None;
     }
     let row = |rest: &mut Bytes| Some((take_bytes(rest)?, take_bytes(rest)?));
-    let rows = (0..count).map(|_| row(rest)).collect::<Option<_>>()?;
+    (0..count).map(|_| row(rest)).collect()
+}
+
+fn write_carried(blob: &mut Vec<u8>, carried: &Carried) {
+    let GenerationRow { generation, salt, base_namespace, base_sequence, skipped } = &carried.generation;
+    blob.extend_from_slice(&generation.to_be_bytes());
+    blob.extend_from_slice(salt);
+    blob.extend_from_slice(base_namespace);
+    blob.extend_from_slice(&base_sequence.to_be_bytes());
+    blob.extend_from_slice(&length(skipped.len()));
+    skipped.iter().for_each(|sequence| blob.extend_from_slice(&sequence.to_be_bytes()));
+    blob.extend_from_slice(&carried.walk.to_be_bytes());
+    let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+    blob.push(flag(carried.begins, BEGINS) | flag(carried.ends, ENDS));
+    write_rows(blob, &carried.rows);
+}
+
+fn read_carried(rest: &mut Bytes) -> Option<Carried> {
+    let generation = u64::from_be_bytes(take(rest)?);
+    let (salt, base_namespace) = (take(rest)?, take(rest)?);
+    let base_sequence = u64::from_be_bytes(take(rest)?);
+    let count = usize::try_from(u32::from_be_bytes(take(rest)?)).ok()?;
+    if count > rest.len() / 8 {
+        return None;
+    }
+    let skipped = (0..count).map(|_| Some(u64::from_be_bytes(take(rest)?))).collect::<Option<_>>()?;
+    let walk = u64::from_be_bytes(take(rest)?);
+    let [flags] = take(rest)?;
+    if flags & !(BEGINS | ENDS) != 0 {
+        return None;
+    }
+    let generation = GenerationRow { generation, salt, base_namespace, base_sequence, skipped };
+    let rows = read_rows(rest)?;
+    Some(Carried { generation, walk, begins: flags & BEGINS != 0, ends: flags & ENDS != 0, rows })
+}
+
+fn write_entry(blob: &mut Vec<u8>, entry: &Entry) {
+    blob.extend_from_slice(&entry.position.to_be_bytes());
+    blob.extend_from_slice(&entry.index.to_be_bytes());
+    blob.extend_from_slice(&length(entry.record.len()));
+    blob.extend_from_slice(&entry.record);
+    write_rows(blob, &entry.rows);
+}
+
+fn read_entry(rest: &mut Bytes) -> Option<Entry> {
+    let position = u64::from_be_bytes(take(rest)?);
+    let index = u32::from_be_bytes(take(rest)?);
+    let record = take_bytes(rest)?;
+    let rows = read_rows(rest)?;
     Some(Entry { position, index, record, rows })
 }
 
@@ -314,17 +399,30 @@ mod tests {
         })
     }
 
-    fn sealed(entries: &[Entry], previous: Previous) -> SealedBatch {
-        seal(&IDENTITY, &keys(), previous, entries, &mut StdRng::seed_from_u64(1))
+    fn carried() -> impl Strategy<Value = Carried> {
+        let rows = proptest::collection::vec((bytes(9), bytes(30)), 0..3);
+        let generation =
+            (any::<u64>(), any::<[u8; 32]>(), any::<u64>(), proptest::collection::vec(any::<u64>(), 0..3));
+        (generation, any::<(u64, bool, bool)>(), rows).prop_map(|(generation, (walk, begins, ends), rows)| {
+            let (generation, salt, base_sequence, skipped) = generation;
+            let generation =
+                GenerationRow { generation, salt, base_namespace: [7; 32], base_sequence, skipped };
+            Carried { generation, walk, begins, ends, rows }
+        })
+    }
+
+    fn sealed(entries: &[Entry], carried: &Carried, previous: Previous) -> SealedBatch {
+        seal(&IDENTITY, &keys(), previous, entries, carried, &mut StdRng::seed_from_u64(1))
     }
 
     proptest! {
         #[test]
-        fn what_was_sealed_opens(entries in entries()) {
-            let batch = sealed(&entries, Previous::default());
+        fn what_was_sealed_opens(entries in entries(), carried in carried()) {
+            let batch = sealed(&entries, &carried, Previous::default());
             let opened = open(&IDENTITY, &keys(), &batch.blob).unwrap();
             prop_assert_eq!(&opened.header, &batch.header);
             prop_assert_eq!(&opened.entries, &entries);
+            prop_assert_eq!(&opened.carried, &carried);
             let (_, leaves) = read_leaves(&IDENTITY, &batch.blob).unwrap();
             for (at, leaf) in leaves.iter().enumerate() {
                 let count = u32::try_from(leaves.len()).unwrap();
@@ -334,12 +432,13 @@ mod tests {
                 prop_assert_eq!(root, Some(batch.header.batch_root.0));
             }
             let size: usize = entries.iter().map(Entry::blob_bytes).sum();
+            let size = size + carried.blob_bytes();
             prop_assert_eq!(batch.blob.len(), BATCH_HEADER_BYTES + size + NONCE_BYTES + SEAL_TAG_BYTES);
         }
 
         #[test]
-        fn any_changed_byte_is_noticed(entries in entries(), at in any::<prop::sample::Index>(), bit in 0..8) {
-            let batch = sealed(&entries, Previous { sequence: 4, header_hash: [5; 32] });
+        fn any_changed_byte_is_noticed(entries in entries(), carried in carried(), at in any::<prop::sample::Index>(), bit in 0..8) {
+            let batch = sealed(&entries, &carried, Previous { sequence: 4, header_hash: [5; 32] });
             let mut blob = batch.blob.to_vec();
             blob[at.index(batch.blob.len())] ^= 1_u8 << bit;
             prop_assert!(open(&IDENTITY, &keys(), &blob).is_err());
@@ -351,7 +450,7 @@ mod tests {
     #[test]
     fn another_log_or_key_does_not_open() {
         let entry = Entry { position: 3, index: 0, record: Bytes::from_static(b"r"), rows: vec![] };
-        let batch = sealed(&[entry], Previous::default());
+        let batch = sealed(&[entry], &Carried::default(), Previous::default());
         let other = LogIdentity { namespace: [3; 32], ..IDENTITY };
         assert_eq!(open(&other, &keys(), &batch.blob).unwrap_err(), OpenError::OtherLog);
         let other = NamespaceKeys::new(&[8; 32]);

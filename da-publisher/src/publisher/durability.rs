@@ -1,4 +1,7 @@
-//! How far the log is, for writes that wait until they are certified or anchored.
+//! How far the log is: for writes that wait until they are certified or anchored, and for the collector, which leaves
+//! what a recovery would still need.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ashlar_objects::log::{Durability, DurableWhen, LogHalted};
 use async_trait::async_trait;
@@ -10,6 +13,7 @@ pub struct Progress {
     certified: watch::Sender<u64>,
     settled: watch::Sender<u64>,
     stopped: watch::Sender<bool>,
+    covered: AtomicU64,
 }
 
 impl Default for Progress {
@@ -18,6 +22,7 @@ impl Default for Progress {
             certified: watch::Sender::new(0),
             settled: watch::Sender::new(0),
             stopped: watch::Sender::new(false),
+            covered: AtomicU64::new(0),
         }
     }
 }
@@ -28,7 +33,13 @@ impl Progress {
         self.settled(position);
     }
 
+    /// No entry up to this position is still to be certified.
+    pub(super) fn covered(&self, position: u64) {
+        self.covered.fetch_max(position, Ordering::Relaxed);
+    }
+
     pub(super) fn certified(&self, position: u64) {
+        self.covered(position);
         self.certified.send_if_modified(|last| raise(last, position));
     }
 
@@ -38,6 +49,8 @@ impl Progress {
     }
 
     pub(super) fn stop(&self) {
+        // Nothing will be published any more: to wait for it would keep garbage for good.
+        self.covered(u64::MAX);
         self.stopped.send_replace(true);
     }
 
@@ -74,6 +87,10 @@ impl Durability for Progress {
                 Err(LogHalted { reason: "an alarm stopped publishing; the server's log says which".to_owned() })
             }
         }
+    }
+
+    fn covered(&self) -> u64 {
+        self.covered.load(Ordering::Relaxed)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ashlar_chain::BatchHeader;
 use ashlar_metadata::namespace::log::{
-    self, BLOB_PAGE_BYTES, BatchRow, BatchStage, LEAVES_PER_PAGE, LeafPage, LogRow, PlaceRow,
+    self, BLOB_PAGE_BYTES, BatchRow, BatchStage, LEAVES_PER_PAGE, LeafPage, LogRow, PlaceRow, WalkRow,
 };
 use ashlar_metadata::namespace::{NamespaceRow, RowError};
 use ashlar_metadata::{
@@ -57,6 +57,13 @@ pub(super) struct Kept<R> {
     pub(super) version: Position,
 }
 
+/// Where the log and its walk are. The log's row stands for both: every change of either writes it.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) log: Kept<LogRow>,
+    pub(super) walk: WalkRow,
+}
+
 /// The log's rows.
 #[derive(Clone)]
 pub(super) struct LogRows {
@@ -69,7 +76,13 @@ impl LogRows {
     }
 
     /// Where the log is; made if there is none.
-    pub(super) async fn open(&self, identity: &LogIdentity) -> Result<Kept<LogRow>, LogError> {
+    pub(super) async fn open(&self, identity: &LogIdentity) -> Result<State, LogError> {
+        let log = self.open_log(identity).await?;
+        let walk = self.read::<WalkRow>(&log::walk_key()).await?;
+        Ok(State { log, walk: walk.map(|walk| walk.row).unwrap_or_default() })
+    }
+
+    async fn open_log(&self, identity: &LogIdentity) -> Result<Kept<LogRow>, LogError> {
         if let Some(found) = self.read::<LogRow>(&log::key()).await? {
             let row = &found.row;
             if (row.chain_id, row.registry, row.namespace)
@@ -94,14 +107,15 @@ impl LogRows {
         Ok(Kept { row, version })
     }
 
-    /// Seals: the batch's rows and where the log is now, in one commit.
+    /// Seals: the batch's rows, and where the log and the walk are now, in one commit.
     pub(super) async fn add(
         &self,
-        log: &Kept<LogRow>,
+        state: &State,
         batch: &SealedBatch,
-        sealed_at: u64,
-        keep_until: u64,
-    ) -> Result<Kept<LogRow>, LogError> {
+        (sealed_at, keep_until): (u64, u64),
+        walk: WalkRow,
+    ) -> Result<State, LogError> {
+        let log = &state.log;
         let header = &batch.header;
         let sequence = header.sequence;
         let row = LogRow {
@@ -121,6 +135,7 @@ impl LogRows {
         };
         let mut writes = vec![
             Write::Put { key: log::key(), value: row.encode() },
+            Write::Put { key: log::walk_key(), value: walk.encode() },
             Write::Put { key: log::batch_key(sequence), value: batch_row.encode() },
             Write::Put { key: log::place_key(header.last_position), value: PlaceRow { sequence }.encode() },
         ];
@@ -133,7 +148,7 @@ impl LogRows {
             writes.push(Write::Put { key: log::leaves_key(sequence, page), value });
         }
         let version = self.commit(vec![Check::At(log::key(), log.version)], writes).await?;
-        Ok(Kept { row, version })
+        Ok(State { log: Kept { row, version }, walk })
     }
 
     pub(super) async fn batch(&self, sequence: u64) -> Result<Option<Kept<BatchRow>>, LogError> {

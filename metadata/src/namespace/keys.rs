@@ -39,6 +39,8 @@ pub enum Tag {
     LogPlace = 0x22,
     LogBlob = 0x23,
     LogLeaves = 0x24,
+    LogWalk = 0x25,
+    LogGeneration = 0x26,
 }
 
 /// Builds one key.

@@ -110,10 +110,10 @@ mod tests {
     proptest! {
         #[test]
         fn locked_and_unlocked_rows_read_back(
-            id: u128, modified: i64, owner in "\\PC{0,12}", lock in locks(), place: Option<(u32, Option<u64>)>,
+            id: u128, modified: i64, owner in "\\PC{0,12}", lock in locks(), place: Option<u32>,
         ) {
             let (modified, object) = (UnixMillis(modified), None);
-            let log = place.map(|(index, position)| LogPlace { index, position });
+            let log = place.map(|index| LogPlace { index });
             let row = VersionRow { id: VersionId::Id(id), modified, owner: owner.clone(), object, lock, log };
             prop_assert_eq!(VersionRow::decode(&row.encode()).unwrap(), row);
             let (attributes, tags) = (Attributes::default(), Tags::default());

@@ -155,6 +155,73 @@ pub fn leaf_pages(sequence: u64) -> Bytes {
     KeyWriter::new(Tag::LogLeaves).u64(sequence).finish()
 }
 
+/// How far the walk through all rows is that batches carry, and where the last ones lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkRow {
+    /// Number of the walk begun last; 0 before the first.
+    pub number: u64,
+    /// When it began, in Unix milliseconds.
+    pub begun_at: u64,
+    /// The batch that it began with.
+    pub first: u64,
+    /// What it does not go beyond.
+    pub bounds: WalkBounds,
+    /// The last key that it has passed; `None` when it is complete.
+    pub cursor: Option<Vec<u8>>,
+    /// First and last batch of the complete ones, the newest last; at most two.
+    pub complete: Vec<(u64, u64)>,
+    /// Something has to be carried by a walk that begins after the one under way.
+    pub is_wanted: bool,
+    /// The first sealed entry whose rows are still to be carried.
+    pub owed: Option<(u64, u32)>,
+    /// When users had last changed of those that were carried.
+    pub users: u64,
+}
+
+/// Where a walk ends: what came after it began is carried by its entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalkBounds {
+    /// Versions written later are not walked.
+    pub position: u64,
+    /// The last manifest, and with it pages of parts.
+    pub manifest: u128,
+    /// The last blob, and with it pages of chunks.
+    pub blob: u128,
+}
+
+impl NamespaceRow for WalkRow {
+    const KIND: &'static str = "walk";
+}
+
+/// Key of the one walk.
+pub fn walk_key() -> Bytes {
+    KeyWriter::new(Tag::LogWalk).finish()
+}
+
+/// Which log this is of those that the store had. A recovered store begins a new one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationRow {
+    /// 0 for the first.
+    pub generation: u64,
+    /// What tells the namespace from those of earlier generations; zeros for the first.
+    pub salt: [u8; 32],
+    /// The log that it was recovered from; zeros for none.
+    pub base_namespace: [u8; 32],
+    /// The last batch of it that was read.
+    pub base_sequence: u64,
+    /// Batches of it before that one that could not be read and were passed over.
+    pub skipped: Vec<u64>,
+}
+
+impl NamespaceRow for GenerationRow {
+    const KIND: &'static str = "generation of the log";
+}
+
+/// Key of the generation; there is no row in a store that was never recovered.
+pub fn generation_key() -> Bytes {
+    KeyWriter::new(Tag::LogGeneration).finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -149,6 +149,14 @@ pub enum VersionId {
 }
 
 impl VersionId {
+    /// Its place in the key's history; of the null version only the key's head knows.
+    pub fn sequence(self) -> Option<u64> {
+        match self {
+            Self::Null => None,
+            Self::Id(number) => Some(u64::try_from(number >> 64).expect("128 bits less 64 are 64")),
+        }
+    }
+
     /// Reads the text form.
     pub fn parse(text: &str) -> Option<Self> {
         if text == "null" {

@@ -14,6 +14,7 @@ use super::types::UnixMillis;
 
 const BY_ID: u8 = 0;
 const BY_NAME: u8 = 1;
+const CHANGED: u8 = 2;
 
 /// Whether a user may own more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +47,25 @@ impl NamespaceRow for UserRow {
 /// Key of a user.
 pub fn key(id: &str) -> Bytes {
     KeyWriter::new(Tag::User).byte(BY_ID).text(id).finish()
+}
+
+/// Key of an empty row that is written whenever a user is added or removed: its version tells when that was.
+pub fn changed_key() -> Bytes {
+    KeyWriter::new(Tag::User).byte(CHANGED).finish()
+}
+
+/// Where everything about users starts but their access keys.
+pub fn prefix() -> Bytes {
+    KeyWriter::new(Tag::User).finish()
+}
+
+/// The id in a user's key.
+pub fn id_of(key: &[u8]) -> Option<String> {
+    let mut reader = KeyReader::new(key, Tag::User)?;
+    let kind = reader.byte()?;
+    let id = reader.text()?;
+    reader.end()?;
+    (kind == BY_ID).then_some(id)
 }
 
 /// Whose name it is.
@@ -145,6 +165,7 @@ mod tests {
         assert_eq!(name_of(&name_key("Ann@Example.org")).as_deref(), Some("ann@example.org"));
         assert_eq!(name_key("ANN"), name_key("ann"));
         assert_eq!(name_of(&key("ann")), None);
+        assert_eq!((id_of(&key("1a")).as_deref(), id_of(&name_key("ann"))), (Some("1a"), None));
         assert!(name_key("ann").starts_with(&names_prefix()) && !key("ann").starts_with(&names_prefix()));
         assert_eq!(access_key_of(&access_key_key("AKIA")).as_deref(), Some("AKIA"));
         assert_eq!(access_key_of(&name_key("AKIA")), None);

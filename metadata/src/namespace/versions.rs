@@ -43,8 +43,6 @@ pub struct VersionRow {
 pub struct LogPlace {
     /// Which of its commit's entries.
     pub index: u32,
-    /// The commit position, in a row that was brought here from another store; else the row's own version.
-    pub position: Option<u64>,
 }
 
 /// What a version that is an object says of itself.

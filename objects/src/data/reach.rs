@@ -2,7 +2,8 @@
 //!
 //! A shard without a row may go when its blob can never get one: its session is fenced, or its counter is
 //! below the oldest that the session had in flight *before* the snapshot in which the row is missing. What
-//! has died at a position may go when every reader, of this process and others, and every lease is past it.
+//! has died at a position may go when every reader, of this process and others, and every lease is past it, and
+//! its death is published where anything is: or a recovery would find what died and not what took its place.
 //! No clock is asked; a lease lapses by its row being removed.
 
 use std::collections::BTreeMap;
@@ -46,11 +47,12 @@ impl Inner {
         // This process's own bounds come first, then the snapshot: what ends in between only waits.
         let own_oldest = self.session.in_flight_oldest();
         let own_floor = self.readers.floor();
+        let published = self.published.as_ref().map_or(u64::MAX, |log| log.covered());
         let snapshot = self.kv.snapshot().await.map_err(|e| Error::internal(READING, e))?;
         let last = snapshot.get(&sessions::last_id_key()).await.map_err(|e| Error::internal(READING, e))?;
         let last = last.and_then(|row| <[u8; 8]>::try_from(&row.value[..]).ok());
         let mut reach = Reach {
-            readers_floor: own_floor,
+            readers_floor: own_floor.min(published),
             live: BTreeMap::new(),
             last_session: last.map_or(0, u64::from_be_bytes),
         };

@@ -48,7 +48,7 @@ impl FoundChunk {
     }
 
     /// The commit that puts `chunk` in place of what was read.
-    fn replace(mut self, chunk: ChunkRef, session: Check) -> Commit {
+    pub(super) fn replace(mut self, chunk: ChunkRef, session: Check) -> Commit {
         let value = match &mut self.page {
             Page::First(row) => {
                 row.chunks[self.within] = chunk;
@@ -334,7 +334,7 @@ impl Inner {
     }
 
     /// The chunk's row with its shards where `holders` says.
-    async fn with_holders(
+    pub(super) async fn with_holders(
         &self,
         chunk: ChunkId,
         at: ChunkRef,

@@ -212,7 +212,7 @@ impl Inner {
     }
 
     /// What a node holds of a stretch; `None` when it does not answer.
-    async fn inventory(&self, node: &Node, stretch: &Stretch) -> Option<BTreeMap<ShardId, u32>> {
+    pub(super) async fn inventory(&self, node: &Node, stretch: &Stretch) -> Option<BTreeMap<ShardId, u32>> {
         let mut inventory = BTreeMap::new();
         let mut after = stretch.from;
         // A stretch that ends somewhere has about a shard a chunk here; what comes after it is read in vain.

@@ -1,137 +1,352 @@
 //! What restoring an entry's effect elsewhere takes: the rows behind it, as they are now.
 //!
-//! Read in one snapshot. Rows may be newer than the entry, never of another version: heads and reference counts
-//! are those of now, and whoever restores derives them from the versions that he restores.
+//! Many entries are read at once, in one snapshot, because a publisher asks for every change of a busy store. Rows
+//! may be newer than the entry. Heads, `current` rows and reference counts are not among them: whoever restores
+//! derives them from the versions that he restores.
+
+use std::collections::BTreeMap;
 
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::blobs::{self, BlobId, BlobRow, CHUNKS_PER_PAGE};
+use ashlar_metadata::namespace::buckets::BucketId;
 use ashlar_metadata::namespace::cluster;
-use ashlar_metadata::namespace::heads;
-use ashlar_metadata::namespace::manifests::{self, ManifestId, ManifestRow, PARTS_PER_PAGE};
-use ashlar_metadata::namespace::versions::{self, LogPlace, VersionRow};
-use ashlar_metadata::{Direction, KeyRange, Snapshot};
+use ashlar_metadata::namespace::heads::{self, HeadRow};
+use ashlar_metadata::namespace::manifests::{self, ManifestRow, PARTS_PER_PAGE, PartRef, PartsPage};
+use ashlar_metadata::namespace::versions::{self, VersionRow};
+use ashlar_metadata::{Direction, KeyRange, Row, Snapshot};
 use bytes::Bytes;
 
-use super::entry::stored_manifest_root;
 use super::{LogEntry, Operation, Record};
 use crate::Store;
 use crate::buckets::BucketRows;
 use crate::error::Error;
-use crate::get::all_parts;
-use crate::types::{BucketName, ObjectKey};
-use crate::versions::{FoundVersion, KeyState};
+use crate::types::{BucketName, ObjectKey, VersionId};
 
 const READING: &str = "reading the rows behind an entry";
 /// Cluster maps read at a time.
 const MAPS_STEP: usize = 100;
+/// Entries whose rows are read at once.
+const STEP_ENTRIES: usize = 256;
 
-type Rows = Vec<(Bytes, Bytes)>;
-
-/// The version that a record is about, if it is still there with the same bytes.
-async fn announced(
-    snapshot: &dyn Snapshot,
-    state: &KeyState<'_>,
-    record: &Record,
-) -> Result<Option<FoundVersion>, Error> {
-    let Some(found) = state.by_id(snapshot, record.version).await? else { return Ok(None) };
-    let same = match (&found.row.object, record.operation) {
-        (None, Operation::Mark) => true,
-        // The null version may have been replaced by another of the same id.
-        (Some(object), Operation::Put) => {
-            object.content_root == record.content_root
-                && object.object_root == record.object_root
-                && stored_manifest_root(snapshot, object.manifest).await? == record.manifest_root
-        }
-        _ => false,
-    };
-    Ok(Some(found).filter(|_| same))
+/// The rows behind an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryRows {
+    /// Key and value. Empty where what was announced is gone, and for removals.
+    pub rows: Vec<(Bytes, Bytes)>,
+    /// They say more than the entry does: they are of what took its place, or changed it, and a later entry has them
+    /// too.
+    pub is_later: bool,
+    /// They are more than was allowed, and shortened.
+    pub is_too_large: bool,
+    /// How many of them, from the first, say that something is there at all.
+    essential: usize,
 }
 
-async fn take(snapshot: &dyn Snapshot, key: Bytes, rows: &mut Rows) -> Result<Option<Bytes>, Error> {
-    let row = snapshot.get(&key).await.map_err(|e| Error::internal(READING, e))?;
-    Ok(row.map(|row| {
-        rows.push((key, row.value.clone()));
-        row.value
-    }))
+impl RecoveryRows {
+    /// Leaves out what describes a version's bytes, and keeps that there is one; whether anything was left out.
+    pub fn shorten(&mut self) -> bool {
+        let is_longer = self.rows.len() > self.essential;
+        self.rows.truncate(self.essential);
+        is_longer
+    }
+
+    fn bytes(&self) -> usize {
+        self.rows.iter().map(|(key, value)| key.len() + value.len()).sum()
+    }
 }
 
-async fn manifest_rows(snapshot: &dyn Snapshot, id: ManifestId, rows: &mut Rows) -> Result<(), Error> {
-    let missing = || Error::internal(READING, "a manifest is not there");
-    let row = take(snapshot, manifests::key(id), rows).await?.ok_or_else(missing)?;
-    let row = ManifestRow::decode(&row).map_err(|e| Error::internal(READING, e))?;
-    for page in 1..row.part_count.div_ceil(PARTS_PER_PAGE).max(1) {
-        take(snapshot, manifests::page_key(id, page), rows).await?.ok_or_else(missing)?;
-    }
-    for part in all_parts(snapshot, id, row).await?.iter() {
-        blob_rows(snapshot, part.blob, rows).await?;
-    }
-    Ok(())
+/// The version that an entry is about.
+struct Announced {
+    bucket: BucketId,
+    key: ObjectKey,
+    version: VersionId,
 }
 
-async fn blob_rows(snapshot: &dyn Snapshot, blob: BlobId, rows: &mut Rows) -> Result<(), Error> {
-    let missing = || Error::internal(READING, "a blob is not there");
-    let row = take(snapshot, blobs::key(blob), rows).await?.ok_or_else(missing)?;
-    let row = BlobRow::decode(&row).map_err(|e| Error::internal(READING, e))?;
-    for page in 1..row.chunk_count.div_ceil(CHUNKS_PER_PAGE).max(1) {
-        take(snapshot, blobs::page_key(blob, page), rows).await?.ok_or_else(missing)?;
-    }
-    Ok(())
+/// A version's row as it is found.
+struct Found {
+    key: Bytes,
+    row: Row,
+    version: VersionRow,
 }
 
 impl Store {
-    /// The metadata rows that make an entry's effect restorable in another store, key and value, as they are now:
-    /// of a put or mark its head, version, `current` row where it has one, manifest and blobs with their pages;
-    /// of a bucket its row and documents; of a cluster map its row. Empty where what it announced is gone, and
-    /// for removals. A version's row says where in the log it stands, because in another store its own position
-    /// says nothing. An object of 1 TiB has some 13 MiB of them.
-    pub async fn recovery_rows(&self, entry: &LogEntry) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        let record = Record::decode(&entry.record).map_err(|e| Error::internal(READING, e))?;
+    /// The rows that make the effect of the first of these entries restorable in another store: of as many as have
+    /// `bytes_max` of them, and at least one; an entry that alone has more gets its version's row only.
+    ///
+    /// Of a put or mark they are its version, its manifest and blobs with their pages, as they are now. Where the null
+    /// version was replaced they are those of what replaced it, whose own entry may never be published. Of a bucket
+    /// they are its row and documents, of a cluster map its row. An object of 1 TiB has some 13 MiB of them.
+    pub async fn recovery_rows(
+        &self,
+        entries: &[LogEntry],
+        bytes_max: usize,
+    ) -> Result<Vec<RecoveryRows>, Error> {
         let snapshot = self.snapshot().await?;
-        match (record.operation, &record.bucket, &record.key) {
-            (Operation::Put | Operation::Mark, Some(bucket), Some(key)) => {
-                self.version_rows(&*snapshot, bucket, key, &record).await
+        let (mut all, mut bytes) = (Vec::with_capacity(entries.len()), 0);
+        let bytes_max = bytes_max.max(1);
+        for step in entries.chunks(STEP_ENTRIES) {
+            for rows in self.rows_of(&*snapshot, step, bytes_max, &mut bytes).await? {
+                all.push(rows);
             }
-            (Operation::BucketSet, Some(bucket), _) => match self.bucket(&*snapshot, bucket).await {
-                Ok(bucket) => Ok(BucketRows::read(&*snapshot, &bucket).await?.rows()),
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn rows_of(
+        &self,
+        snapshot: &dyn Snapshot,
+        entries: &[LogEntry],
+        bytes_max: usize,
+        bytes: &mut usize,
+    ) -> Result<Vec<RecoveryRows>, Error> {
+        let mut records = Vec::with_capacity(entries.len());
+        for entry in entries {
+            records.push(Record::decode(&entry.record).map_err(|e| Error::internal(READING, e))?);
+        }
+        let announced = self.announced(snapshot, &records).await?;
+        let found = found(snapshot, &announced).await?;
+        let manifests: Vec<Option<Bytes>> = found
+            .iter()
+            .map(|found| Some(manifests::key(found.as_ref()?.version.object.as_ref()?.manifest)))
+            .collect();
+        let manifests = get_some(snapshot, manifests).await?;
+        let mut first_blobs = Vec::with_capacity(entries.len());
+        let mut of_manifests = Vec::with_capacity(entries.len());
+        for manifest in manifests {
+            let row = match &manifest {
+                Some((_, row)) => {
+                    Some(ManifestRow::decode(&row.value).map_err(|e| Error::internal(READING, e))?)
+                }
+                None => None,
+            };
+            let only_part = row.as_ref().filter(|row| row.part_count == 1).and_then(|row| row.parts.first());
+            first_blobs.push(only_part.map(|part| blobs::key(part.blob)));
+            of_manifests.push(manifest.zip(row));
+        }
+        let first_blobs = get_some(snapshot, first_blobs).await?;
+        let mut all = Vec::with_capacity(entries.len());
+        let of_versions = found.into_iter().zip(of_manifests).zip(first_blobs);
+        for ((entry, record), ((found, manifest), blob)) in entries.iter().zip(&records).zip(of_versions) {
+            if *bytes >= bytes_max {
+                break;
+            }
+            let mut gathered = Gathered { rows: Vec::new(), bytes: 0, bytes_max };
+            let is_of_version = found.is_some();
+            let is_later = match found {
+                None => {
+                    gathered.rows = self.rows_of_others(snapshot, record).await?;
+                    false
+                }
+                Some(found) => {
+                    let is_later = found.place() != Some(entry.place());
+                    gathered.version(snapshot, found, manifest, blob).await?;
+                    is_later
+                }
+            };
+            let is_too_large = gathered.is_full();
+            // A version's own row is the first.
+            let essential = if is_of_version { 1 } else { gathered.rows.len() };
+            let mut rows = RecoveryRows { rows: gathered.rows, is_later, is_too_large, essential };
+            if is_too_large {
+                rows.shorten();
+            }
+            *bytes += rows.bytes() + entry.record.len();
+            all.push(rows);
+        }
+        Ok(all)
+    }
+
+    /// What the records of puts and marks are about, where the bucket is there.
+    async fn announced(
+        &self,
+        snapshot: &dyn Snapshot,
+        records: &[Record],
+    ) -> Result<Vec<Option<Announced>>, Error> {
+        let mut buckets: BTreeMap<&BucketName, Option<BucketId>> = BTreeMap::new();
+        let mut all = Vec::with_capacity(records.len());
+        for record in records {
+            let is_set = matches!(record.operation, Operation::Put | Operation::Mark);
+            let (Some(name), Some(key), true) = (&record.bucket, &record.key, is_set) else {
+                all.push(None);
+                continue;
+            };
+            let bucket = match buckets.get(name) {
+                Some(known) => *known,
+                None => {
+                    let bucket = match self.bucket(snapshot, name).await {
+                        Err(Error::NoSuchBucket) => None,
+                        bucket => Some(bucket?.id()),
+                    };
+                    buckets.insert(name, bucket);
+                    bucket
+                }
+            };
+            all.push(bucket.map(|bucket| Announced { bucket, key: key.clone(), version: record.version }));
+        }
+        Ok(all)
+    }
+
+    /// The rows behind what is about no version.
+    async fn rows_of_others(
+        &self,
+        snapshot: &dyn Snapshot,
+        record: &Record,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        match (record.operation, &record.bucket) {
+            (Operation::BucketSet, Some(bucket)) => match self.bucket(snapshot, bucket).await {
+                Ok(bucket) => Ok(BucketRows::read(snapshot, &bucket).await?.rows()),
                 Err(Error::NoSuchBucket) => Ok(Vec::new()),
                 Err(error) => Err(error),
             },
-            (Operation::ClusterMap, ..) => map_rows(&*snapshot, &record.metadata_digest).await,
+            (Operation::ClusterMap, _) => map_rows(snapshot, &record.metadata_digest).await,
             _ => Ok(Vec::new()),
         }
     }
+}
 
-    async fn version_rows(
-        &self,
-        snapshot: &dyn Snapshot,
-        bucket: &BucketName,
-        key: &ObjectKey,
-        record: &Record,
-    ) -> Result<Rows, Error> {
-        let bucket = match self.bucket(snapshot, bucket).await {
-            Err(Error::NoSuchBucket) => return Ok(Vec::new()),
-            found => found?,
+impl Found {
+    fn place(&self) -> Option<(u64, u32)> {
+        let place = self.version.log.as_ref()?;
+        Some((self.row.version.0, place.index))
+    }
+}
+
+/// The versions that are announced, as they are: the null version may be another than was announced.
+async fn found(
+    snapshot: &dyn Snapshot,
+    announced: &[Option<Announced>],
+) -> Result<Vec<Option<Found>>, Error> {
+    let null = |one: &Option<Announced>| {
+        let one = one.as_ref().filter(|one| one.version == VersionId::Null)?;
+        Some(heads::key(one.bucket, &one.key))
+    };
+    let heads = get_some(snapshot, announced.iter().map(null).collect()).await?;
+    let mut keys = Vec::with_capacity(announced.len());
+    for (one, head) in announced.iter().zip(heads) {
+        let sequence = match (one, head) {
+            (None, _) => None,
+            (Some(_), Some((_, head))) => {
+                HeadRow::decode(&head.value).map_err(|e| Error::internal(READING, e))?.null
+            }
+            (Some(one), None) => one.version.sequence(),
         };
-        let state = KeyState::read(snapshot, &bucket, key).await?;
-        let Some(found) = announced(snapshot, &state, record).await? else { return Ok(Vec::new()) };
-        let mut rows = Vec::new();
-        take(snapshot, heads::key(bucket.id(), key), &mut rows).await?;
-        let log = found.log_place().map(|(position, index)| LogPlace { index, position: Some(position) });
-        let row = VersionRow { log, ..found.row };
-        rows.push((versions::key(bucket.id(), key, found.sequence), row.encode()));
-        let is_newest = state.head.as_ref().is_some_and(|head| head.row.newest == found.sequence);
-        if is_newest {
-            take(snapshot, versions::current_key(bucket.id(), key), &mut rows).await?;
+        keys.push(one.as_ref().zip(sequence).map(|(one, at)| versions::key(one.bucket, &one.key, at)));
+    }
+    let rows = get_some(snapshot, keys).await?;
+    let mut all = Vec::with_capacity(announced.len());
+    for (one, row) in announced.iter().zip(rows) {
+        let found = match row {
+            None => None,
+            Some((key, row)) => {
+                let version = VersionRow::decode(&row.value).map_err(|e| Error::internal(READING, e))?;
+                Some(Found { key, row, version })
+            }
+        };
+        all.push(found.filter(|found| one.as_ref().is_some_and(|one| one.version == found.version.id)));
+    }
+    Ok(all)
+}
+
+/// The rows of those keys that are asked for, each with its key.
+async fn get_some(
+    snapshot: &dyn Snapshot,
+    keys: Vec<Option<Bytes>>,
+) -> Result<Vec<Option<(Bytes, Row)>>, Error> {
+    let asked: Vec<&[u8]> = keys.iter().flatten().map(|key| &key[..]).collect();
+    let rows = snapshot.get_many(&asked).await.map_err(|e| Error::internal(READING, e))?;
+    let mut rows = rows.into_iter();
+    let row = |key: Option<Bytes>| {
+        let key = key?;
+        rows.next().flatten().map(|row| (key, row))
+    };
+    Ok(keys.into_iter().map(row).collect())
+}
+
+/// Rows of one version, until they are too many.
+struct Gathered {
+    rows: Vec<(Bytes, Bytes)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Gathered {
+    fn is_full(&self) -> bool {
+        self.bytes > self.bytes_max
+    }
+
+    fn add(&mut self, key: Bytes, value: Bytes) {
+        self.bytes += key.len() + value.len();
+        if self.rows.is_empty() || !self.is_full() {
+            self.rows.push((key, value));
         }
-        if let Some(object) = &row.object {
-            manifest_rows(snapshot, object.manifest, &mut rows).await?;
+    }
+
+    async fn take(&mut self, snapshot: &dyn Snapshot, key: Bytes) -> Result<Bytes, Error> {
+        let row = snapshot.get(&key).await.map_err(|e| Error::internal(READING, e))?;
+        let row = row.ok_or_else(|| Error::internal(READING, "a row that another refers to is not there"))?;
+        self.add(key, row.value.clone());
+        Ok(row.value)
+    }
+
+    async fn version(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        found: Found,
+        manifest: Option<((Bytes, Row), ManifestRow)>,
+        blob: Option<(Bytes, Row)>,
+    ) -> Result<(), Error> {
+        self.add(found.key, found.row.value);
+        let Some(object) = &found.version.object else { return Ok(()) };
+        let ((key, row), manifest) =
+            manifest.ok_or_else(|| Error::internal(READING, "a manifest is not there"))?;
+        self.add(key, row.value);
+        if let (Some((key, row)), Some(part)) = (blob, manifest.parts.first()) {
+            let blob = BlobRow::decode(&row.value).map_err(|e| Error::internal(READING, e))?;
+            self.add(key, row.value);
+            return self.further_chunks(snapshot, part.blob, &blob).await;
         }
-        Ok(rows)
+        self.parts(snapshot, &manifest.parts).await?;
+        for page in 1..manifest.part_count.div_ceil(PARTS_PER_PAGE).max(1) {
+            let page = self.take(snapshot, manifests::page_key(object.manifest, page)).await?;
+            let page = PartsPage::decode(&page).map_err(|e| Error::internal(READING, e))?;
+            self.parts(snapshot, &page.0).await?;
+        }
+        Ok(())
+    }
+
+    async fn parts(&mut self, snapshot: &dyn Snapshot, parts: &[PartRef]) -> Result<(), Error> {
+        for part in parts {
+            if self.is_full() {
+                return Ok(());
+            }
+            let row = self.take(snapshot, blobs::key(part.blob)).await?;
+            let row = BlobRow::decode(&row).map_err(|e| Error::internal(READING, e))?;
+            self.further_chunks(snapshot, part.blob, &row).await?;
+        }
+        Ok(())
+    }
+
+    async fn further_chunks(
+        &mut self,
+        snapshot: &dyn Snapshot,
+        id: BlobId,
+        row: &BlobRow,
+    ) -> Result<(), Error> {
+        for page in 1..row.chunk_count.div_ceil(CHUNKS_PER_PAGE).max(1) {
+            if self.is_full() {
+                return Ok(());
+            }
+            self.take(snapshot, blobs::page_key(id, page)).await?;
+        }
+        Ok(())
     }
 }
 
 /// The cluster map of this digest, current or past.
-async fn map_rows(snapshot: &dyn Snapshot, digest: &[u8; 32]) -> Result<Rows, Error> {
+async fn map_rows(snapshot: &dyn Snapshot, digest: &[u8; 32]) -> Result<Vec<(Bytes, Bytes)>, Error> {
     let mut range = KeyRange::prefix(cluster::prefix());
     loop {
         let page = snapshot.scan(range.clone(), Direction::Backward, MAPS_STEP).await;

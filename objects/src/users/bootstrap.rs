@@ -3,6 +3,7 @@
 //! Invariant: there is one root, and at most one of its access keys is the start-up's; giving another one
 //! takes the place of it, giving the same changes nothing. Works whatever crashed before.
 
+use bytes::Bytes;
 use std::sync::Arc;
 
 use ashlar_metadata::namespace::users::{
@@ -68,6 +69,7 @@ impl Users {
                 let id = hex::encode(random_bytes::<32>()?);
                 transaction.check_absent(rows::name_key(ROOT_NAME));
                 transaction.put(rows::name_key(ROOT_NAME), &UserNameRow { id: id.clone() });
+                transaction.put_bytes(rows::changed_key(), Bytes::new());
                 let created = self.inner.clock.now();
                 let state = UserState::Active;
                 (id, UserRow { name: ROOT_NAME.into(), root: true, created, state, access_keys: vec![] })

@@ -8,6 +8,7 @@ use ashlar_metadata::namespace::users::{
     self as rows, AccessKeyOrigin, AccessKeyRow, UserNameRow, UserRow, UserState,
 };
 use ashlar_metadata::{Direction, KeyRange, Snapshot};
+use bytes::Bytes;
 
 use super::secret::random_bytes;
 use super::{
@@ -40,6 +41,7 @@ impl Users {
         transaction.check_absent(rows::name_key(name));
         transaction.check_absent(rows::key(&id));
         transaction.put(rows::name_key(name), &UserNameRow { id: id.clone() });
+        transaction.put_bytes(rows::changed_key(), Bytes::new());
         transaction.put(rows::key(&id), &row);
         match transaction.commit(&self.inner.kv).await? {
             Some(_) => Ok(facts(id, row)),
@@ -95,6 +97,7 @@ impl Users {
             transaction.check_at(rows::key(&id), found.version);
             transaction.delete(rows::key(&id));
             transaction.delete(rows::name_key(name));
+            transaction.put_bytes(rows::changed_key(), Bytes::new());
             for access_key in &found.row.access_keys {
                 transaction.delete(rows::access_key_key(access_key));
             }

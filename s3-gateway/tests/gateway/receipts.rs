@@ -31,6 +31,10 @@ impl Durability for Halting {
             false => Ok(()),
         }
     }
+
+    fn covered(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 async fn store(durability: Arc<Halting>) -> TestStore {

@@ -14,6 +14,7 @@ use ashlar_da_publisher::{
 };
 use ashlar_disk::{Disk, RealDisk};
 use async_trait::async_trait;
+use ed25519_dalek::VerifyingKey;
 
 use super::Keys;
 use super::setting_up::{intent, perform};
@@ -40,13 +41,12 @@ impl DaNodes {
         layout: &Layout,
         domain: Domain,
         keys: &Keys,
-        identity: &LogIdentity,
+        (identity, publisher): (&LogIdentity, VerifyingKey),
         retention: Duration,
     ) -> anyhow::Result<Self> {
         let places = layout.nodes.iter().take(MEMBERS_MAX);
         let places: Vec<(PathBuf, SecretKey)> =
             places.map(|place| (super::da_folder(&place.dir), keys.da_node(place.number))).collect();
-        let publisher = keys.namespace.receipt_key().verifying_key();
         let publishers = [(Namespace(identity.namespace), publisher)].into();
         let admission = Arc::new(PublisherAdmission { publishers });
         let opened = tokio::task::spawn_blocking(move || {
@@ -87,6 +87,23 @@ impl DaNodes {
             opened.collect()
         });
         Ok(Self { nodes: opened.await.context("opening the DA nodes")? })
+    }
+
+    /// Has every node give up what is below the floor of this log, and all logs before it: what they carried is in this
+    /// one since its first walk.
+    pub(super) async fn prune(&self, namespace: [u8; 32], floor: u64) {
+        for Node { node, .. } in &self.nodes {
+            let node = Arc::clone(node);
+            let floor = move |log: &Namespace| Some(if log.0 == namespace { floor } else { u64::MAX });
+            match tokio::task::spawn_blocking(move || node.prune(&floor)).await {
+                Ok(Ok(report)) if report.pruned > 0 => {
+                    tracing::info!(batches = report.pruned, "a DA node gave up old batches");
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a DA node could not give up old batches"),
+                Err(error) => tracing::error!(%error, "giving up old batches ended early"),
+            }
+        }
     }
 
     /// Registers keys that the contract does not know, takes the stake of those that are no longer here, and begins the

@@ -47,6 +47,7 @@ pub(super) async fn contracts(
     tree: &Configuration,
     governor: &TransactionSender,
     publisher: &TransactionSender,
+    salt: B256,
 ) -> anyhow::Result<Contracts> {
     let mut arguments = [0; 64];
     arguments[12..32].copy_from_slice(governor.address().as_slice());
@@ -60,7 +61,6 @@ pub(super) async fn contracts(
     let quorum = put(b"DaQuorum", QUORUM_ARTIFACT, &arguments).await?;
     let registry = put(b"CommitmentRegistry", REGISTRY_ARTIFACT, &[]).await?;
     let log = Registry::new(Arc::clone(publisher.endpoints()), registry.address);
-    let salt = B256::ZERO;
     let namespace = log.namespace_id(publisher.address(), salt);
     if log.namespace(namespace, BlockId::latest()).await.is_err() {
         let call = log.create_namespace(salt, publisher.address(), quorum.address, KIND);

@@ -149,5 +149,5 @@ async fn open(
         })
         .collect();
     let kv: Arc<dyn OrderedKv> = Arc::<MemoryKv>::clone(kv);
-    DataPath::open(kv, nodes, config, Clock::System, true, TaskTracker::new()).await.unwrap()
+    DataPath::open(kv, nodes, config, Clock::System, true, TaskTracker::new(), None).await.unwrap()
 }
