@@ -199,15 +199,17 @@ class Workload:
             self._finish(u["key"], write, self._complete(u["key"], u["upload"], [u["tag"], tag]), 200, "late Complete")
         return len(uploads)
 
-    def verify(self) -> int:
-        """With all writers stopped: reads every key, checks it, lists the bucket, and settles the history."""
+    def verify(self, since: float | None = None) -> int:
+        """With all writers stopped: reads every key, checks it, lists the bucket, and settles the history.
+
+        `since`: what was acknowledged later than that moment may be there or not."""
         present = set()
         for key in self.history.keys():
             value = self.read(key)
             if value is None:
                 self.complain(f"GET {key} after the restart had no answer")
                 continue
-            allowed = self.history.allowed(key)
+            allowed = self.history.allowed(key, since)
             if value not in allowed:
                 self.complain(f"LOST: {key} is {value}, allowed are {sorted(allowed)}")
             self.history.settle(key, value)

@@ -89,6 +89,22 @@ class Ashlar(Server):
         self.launch().wait_http(f"{self.api}/readyz", seconds, accept=lambda status: status == 200)
         return self
 
+    def offline(self, *arguments, seconds: float | None = None) -> str | None:
+        """Runs an `ashlar` command on the folder of this server, which is down; None if it was killed after `seconds`."""
+        env = os.environ | {"ASHLAR_ROOT_ACCESS_KEY": self.access, "ASHLAR_ROOT_SECRET_KEY": self.secret} | self.env
+        command = [self.binary, *arguments, "--data-dir", self.data, *self.arguments]
+        process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return None
+        if process.returncode != 0:
+            raise RuntimeError(f"ashlar {' '.join(arguments)}: {err.strip() or out}")
+        return out
+
     def command(self, *arguments, check=True) -> str:
         """Runs another `ashlar` command against this server with the root's credentials."""
         env = os.environ | {"ASHLAR_ENDPOINT": self.api, "AWS_ACCESS_KEY_ID": self.access,
