@@ -96,6 +96,7 @@ fn router(server: Arc<Server>) -> Router {
         .route("/users/{name}/keys/{access_key}", delete(users::remove_key))
         .route("/buckets", get(buckets::list))
         .route("/buckets/{name}", get(buckets::show))
+        .route("/buckets/{name}/durable-when", get(buckets::durability).put(buckets::set_durability))
         .route("/objects/{bucket}", get(objects::show))
         .route("/proofs/{bucket}", get(objects::prove))
         .route("/da/sample", get(objects::sample));

@@ -67,6 +67,15 @@ impl Client {
         self.ask(Method::POST, path, serde_json::to_vec(body)?.into()).await
     }
 
+    /// `PUT`
+    pub(crate) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> anyhow::Result<T> {
+        self.ask(Method::PUT, path, serde_json::to_vec(body)?.into()).await
+    }
+
     /// `DELETE`
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.ask::<serde_json::Value>(Method::DELETE, path, Bytes::new()).await.map(drop)

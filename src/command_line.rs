@@ -319,6 +319,14 @@ pub(crate) enum BucketsCommand {
         /// Its name
         name: String,
     },
+    /// What answers to changes of a bucket wait for: `quorum` (shards and commit), `certified` (published as well), or
+    /// `anchored` (on the chain to stay)
+    DurableWhen {
+        /// Its name
+        name: String,
+        /// To change it
+        level: Option<String>,
+    },
 }
 
 /// `ashlar config …`

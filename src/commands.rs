@@ -5,11 +5,12 @@
 pub(crate) mod proofs;
 
 use anyhow::Context;
+use ashlar_objects::log::DurableWhen;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::BucketsPage;
-use crate::api::answers::{Bucket, NewKey, NewUser, Node, Status, User};
+use crate::api::answers::{Bucket, BucketDurability, NewKey, NewUser, Node, Status, User};
 use crate::client::Client;
 use crate::command_line::{BucketsCommand, KeysCommand, NodesCommand, ServerAddress, UsersCommand};
 use crate::output::{bytes, facts, print, table};
@@ -173,6 +174,21 @@ pub(crate) async fn buckets(server: &ServerAddress, command: Option<BucketsComma
                 ])
             },
         ),
+        BucketsCommand::DurableWhen { name, level } => {
+            let path = format!("/api/buckets/{}/durable-when", segment(&name));
+            let answer: BucketDurability = match level {
+                None => client.get(&path).await?,
+                Some(level) => {
+                    let durable_when = DurableWhen::parse(&level).with_context(|| {
+                        format!("'{level}' is no level; quorum, certified and anchored are")
+                    })?;
+                    client.put(&path, &BucketDurability { durable_when }).await?
+                }
+            };
+            show(server, &answer, |answer| {
+                format!("Changes of {name} are answered when they are durable as: {}\n", answer.durable_when)
+            })
+        }
     }
 }
 

@@ -15,15 +15,17 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::command_line::ServerFlags;
-pub(crate) use quantities::CodingChoice;
+pub(crate) use quantities::{ChainFinality, CodingChoice};
 pub(crate) use tree::{Configuration, Log, LogFormat, Unsound};
 
 const PREFIX: &str = "ASHLAR_";
 /// Variables of ours that are not settings of the tree: credentials, what clients read, what test runners read.
-const OTHER_VARIABLES: [&str; 7] = [
+const OTHER_VARIABLES: [&str; 9] = [
     "ASHLAR_ROOT_ACCESS_KEY",
     "ASHLAR_ROOT_SECRET_KEY",
     "ASHLAR_MASTER_KEY",
+    "ASHLAR_CHAIN_KEY",
+    "ASHLAR_CHAIN_KEYSTORE_PASSWORD",
     "ASHLAR_CONFIG",
     "ASHLAR_ENDPOINT",
     "ASHLAR_BIN",

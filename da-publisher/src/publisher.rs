@@ -51,8 +51,6 @@ use rows::{Kept, LogRows, State};
 const AHEAD_MAX: u64 = 16;
 /// Entries read from the outbox at once. One commit has at most 10,000, and a batch holds whole commits.
 const ENTRIES_MAX: usize = 16_384;
-/// How long the publishing task waits for news of a transaction.
-const STEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long it waits after a failure, at first and at most.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -65,6 +63,8 @@ pub type UnixMillisClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct PublisherConfig {
     /// How long changes are gathered for a batch.
     pub interval: Duration,
+    /// How often batches under way are looked after.
+    pub step: Duration,
     /// Bytes of a blob at which a batch is full.
     pub blob_bytes_max: usize,
     /// How long the data-availability layer keeps a batch.
@@ -245,7 +245,7 @@ impl Publisher {
             };
             if matches!(done, Ok(false)) {
                 // Nothing to do before something was sealed, or a block was made.
-                let _told_or_not = tokio::time::timeout(STEP_INTERVAL, self.moved.notified()).await;
+                let _told_or_not = tokio::time::timeout(self.parts.config.step, self.moved.notified()).await;
             }
             if !self.goes_on("publishing", done.map(drop), &mut wait, &stop).await {
                 return;

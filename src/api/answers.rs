@@ -3,6 +3,7 @@
 //! Invariant: both sides use these and nothing else, so that they cannot drift apart. Fields are only ever
 //! added. Sizes are bytes, times seconds or RFC 3339.
 
+use ashlar_objects::log::DurableWhen;
 use serde::{Deserialize, Serialize};
 
 /// `GET /api/status`
@@ -155,6 +156,14 @@ pub(crate) struct Bucket {
     pub(crate) created: String,
     /// `off`, `enabled` or `suspended`.
     pub(crate) versioning: String,
+}
+
+/// `GET` and `PUT /api/buckets/{name}/durable-when`
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BucketDurability {
+    /// What answers to changes wait for.
+    pub(crate) durable_when: DurableWhen,
 }
 
 /// What went wrong, in place of any other answer.

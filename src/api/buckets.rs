@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::answers::Bucket;
+use super::answers::{Bucket, BucketDurability};
 use super::credentials::Caller;
 use super::refusal::Refusal;
 use super::{Answer, Server, of};
@@ -56,6 +56,29 @@ pub(super) async fn show(
     let name = BucketName::new(&name).map_err(ashlar_objects::Error::from)?;
     let facts = server.store.head_bucket(&of(caller), &name).await.map_err(Refusal::from)?;
     Ok(Json(describe(&facts)))
+}
+
+/// `GET /api/buckets/{name}/durable-when`
+pub(super) async fn durability(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer<BucketDurability> {
+    let name = BucketName::new(&name).map_err(ashlar_objects::Error::from)?;
+    let durable_when = server.store.durable_when(&of(caller), &name).await?;
+    Ok(Json(BucketDurability { durable_when }))
+}
+
+/// `PUT /api/buckets/{name}/durable-when`
+pub(super) async fn set_durability(
+    State(server): State<Arc<Server>>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Json(wanted): Json<BucketDurability>,
+) -> Answer<BucketDurability> {
+    let name = BucketName::new(&name).map_err(ashlar_objects::Error::from)?;
+    server.store.set_durable_when(&of(caller), &name, wanted.durable_when).await?;
+    Ok(Json(wanted))
 }
 
 fn describe(facts: &BucketFacts) -> Bucket {

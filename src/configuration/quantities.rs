@@ -155,7 +155,41 @@ macro_rules! written_as_text {
 
 written_as_text!(ByteSize, "a size like \"64MiB\" or a number of bytes", |number| Some(ByteSize(number)));
 written_as_text!(Span, "a span of time like \"30s\"", |_| None);
+written_as_text!(ChainFinality, "`finalized` or a number of blocks", |blocks: u64| Some(
+    ChainFinality::Depth(blocks)
+));
 written_as_text!(CodingChoice, "a coding like \"4+2\"", |_| None);
+
+/// When a block stays: `finalized` as the chain itself says, or a number of blocks on top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChainFinality {
+    /// As the chain says.
+    Finalized,
+    /// So many blocks later.
+    Depth(u64),
+}
+
+impl fmt::Display for ChainFinality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Finalized => f.write_str("finalized"),
+            Self::Depth(blocks) => write!(f, "{blocks}"),
+        }
+    }
+}
+
+impl FromStr for ChainFinality {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "finalized" => Ok(Self::Finalized),
+            _ => text.parse().map(Self::Depth).map_err(|_| {
+                format!("'{text}' is no finality; write `finalized`, or a number of blocks like 12")
+            }),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::quantities::{ByteSize, CodingChoice, Span};
+use super::quantities::{ByteSize, ChainFinality, CodingChoice, Span};
 
 /// Most storage nodes that one process runs.
 const NODES_MAX: u16 = 256;
@@ -183,6 +183,17 @@ pub(crate) struct Chain {
     pub(crate) listen: SocketAddr,
     /// Its EIP-155 chain id.
     pub(crate) id: u64,
+    /// JSON-RPC endpoints of another chain, which takes the embedded one's place; the first that answers is asked.
+    pub(crate) rpc: Vec<String>,
+    /// Keystore file of the account that pays there. Its password is in ASHLAR_CHAIN_KEYSTORE_PASSWORD. Without a
+    /// file the key is in ASHLAR_CHAIN_KEY, or comes from the master key.
+    pub(crate) keystore: PathBuf,
+    /// What counts as final there: `finalized`, or a number of blocks.
+    pub(crate) finality: ChainFinality,
+    /// Contracts that were deployed there before, to be used again after publisher/ was lost: DaQuorum.
+    pub(crate) quorum: String,
+    /// And CommitmentRegistry.
+    pub(crate) registry: String,
 }
 
 /// Threads.
@@ -336,7 +347,15 @@ impl Default for Publish {
 impl Default for Chain {
     fn default() -> Self {
         // The letters `ASHL`: far from the small numbers that public chains take.
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8545)), id: 0x4153_484c }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8545)),
+            id: 0x4153_484c,
+            rpc: Vec::new(),
+            keystore: PathBuf::new(),
+            finality: ChainFinality::Finalized,
+            quorum: String::new(),
+            registry: String::new(),
+        }
     }
 }
 
@@ -423,6 +442,16 @@ impl Configuration {
         if self.chain.id == 0 || i64::try_from(self.chain.id).is_err() {
             let problem = format!("{} is no chain id", self.chain.id);
             return refuse("chain.id", problem, "take a number from 1 to 2^63 - 1");
+        }
+        if self.chain.quorum.is_empty() != self.chain.registry.is_empty() {
+            let problem = "one contract without the other".to_owned();
+            return refuse("chain.quorum", problem, "give chain.quorum and chain.registry, or neither");
+        }
+        if self.chain.rpc.is_empty()
+            && !(self.chain.quorum.is_empty() && self.chain.keystore.as_os_str().is_empty())
+        {
+            let problem = "contracts or a key for another chain, and no chain".to_owned();
+            return refuse("chain.rpc", problem, "name the chain's endpoints, or leave the others out");
         }
         if self.publish.batch < mebibytes(1) || self.publish.batch > mebibytes(24) {
             let problem = "batches of this size cannot be published".to_owned();

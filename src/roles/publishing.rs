@@ -5,6 +5,7 @@
 //! intent with a name, so a start that was killed goes on where it was. Every key comes from the master key, so keys
 //! and nodes are all that a recovery needs.
 
+mod chain;
 mod quorum;
 mod setting_up;
 
@@ -13,18 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use ashlar_chain::{
-    Anchorer, EndpointLimits, Endpoints, FeePolicy, FileTransactionStore, Finality, Quorum, Registry,
-    TransactionKey, TransactionSender,
-};
+use ashlar_chain::{Anchorer, Endpoints, Quorum, Registry, TransactionKey};
 use ashlar_da_publisher::bls::SecretKey;
 use ashlar_da_publisher::history::KeysOf;
 use ashlar_da_publisher::publisher::{
     LogIdentity, NamespaceKeys, Progress, Publisher, PublisherConfig, PublisherParts, Receipts,
 };
 use ashlar_da_publisher::{Domain, QuorumClient, QuorumConfig};
-use ashlar_dev_chain::{Chain, Clock, Configuration as ChainConfiguration, DevChain};
-use ashlar_disk::RealDisk;
+use ashlar_dev_chain::DevChain;
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::log::{GenerationRow, generation_key};
 use ashlar_metadata::{EmbeddedKv, OrderedKv};
@@ -37,10 +34,9 @@ use zeroize::Zeroizing;
 
 use crate::configuration::Configuration;
 use crate::data_directory::Layout;
+use chain::Account;
 use quorum::DaNodes;
 
-/// What an account of the embedded chain begins with: more than all gas of a lifetime.
-const FUNDS_ETHER: u64 = 1_000_000_000;
 /// What a verifier has to trust, in the data directory.
 const TRUST_NAME: &str = "trust.json";
 const LOGS_CONTEXT: &str = "ashlar 2026-11 keys of logs";
@@ -96,7 +92,7 @@ impl Keys {
 
 /// Everything but the store.
 pub(crate) struct Prepared {
-    chain: DevChain,
+    chain: Option<DevChain>,
     keys: NamespaceKeys,
     identity: LogIdentity,
     generation: GenerationRow,
@@ -104,7 +100,7 @@ pub(crate) struct Prepared {
     nodes: Arc<DaNodes>,
     quorum: Quorum,
     anchorer: Arc<Anchorer>,
-    governor: Arc<TransactionSender>,
+    governor: Account,
     progress: Arc<Progress>,
     config: PublisherConfig,
     promise: Duration,
@@ -139,28 +135,9 @@ pub(crate) async fn prepare(
     let keys = Keys::derive(master_key)?;
     let generation = metadata.get(&generation_key()).await.context("reading which log this is")?;
     let generation = generation.map(|row| GenerationRow::decode(&row.value)).transpose()?.unwrap_or_default();
-    let chain = embedded_chain(tree, &keys).await?;
-    let rpc = chain.url();
-    let endpoints = Endpoints::connect(std::slice::from_ref(&rpc), tree.chain.id, EndpointLimits::default());
-    let endpoints = Arc::new(endpoints.await.context("asking the chain")?);
-    let transactions = tree.data_dir.join("publisher").join("transactions");
-    let store = Arc::new(
-        FileTransactionStore::open(Arc::new(RealDisk::new()), &transactions)
-            .context("opening the publisher's transactions")?,
-    );
-    let sender = async |key: TransactionKey| {
-        let sender = TransactionSender::open(
-            Arc::clone(&endpoints),
-            key,
-            Arc::clone(&store) as _,
-            FeePolicy::default(),
-        );
-        sender.await.map(Arc::new).context("opening a sender of transactions")
-    };
-    let governor = sender(keys.governor.clone()).await?;
-    let publisher = sender(keys.publisher.clone()).await?;
-
-    let contracts = setting_up::contracts(tree, &governor, &publisher, generation.salt.into()).await?;
+    let chain = chain::connect(tree, &keys).await?;
+    let endpoints = Arc::clone(&chain.endpoints);
+    let contracts = setting_up::contracts(tree, &chain, generation.salt.into()).await?;
     let quorum = Quorum::new(Arc::clone(&endpoints), contracts.quorum.address);
     let registry = Registry::new(Arc::clone(&endpoints), contracts.registry.address);
     let identity = LogIdentity {
@@ -174,13 +151,13 @@ pub(crate) async fn prepare(
     let receipt_key = log_keys.receipt_key().verifying_key();
     let nodes = Arc::new(DaNodes::open(layout, domain, &keys, (&identity, receipt_key), retention).await?);
     let layer = Arc::new(QuorumClient::new(domain, QuorumConfig::default()));
-    nodes.register(&quorum, &governor).await.context("registering the DA nodes with their contract")?;
+    nodes.register(&quorum, &chain.governor).await.context("registering the DA nodes with their contract")?;
     nodes.install_epochs(&quorum, &layer).await.context("reading the DA nodes' epochs")?;
     let path = tree.data_dir.join(TRUST_NAME);
-    let trust = setting_up::trust(&path, &contracts, &publisher, receipt_key.to_bytes()).await?;
-    let anchorer = Arc::new(Anchorer::new(registry, publisher, Finality::Depth(0)));
+    let trust = setting_up::trust(&path, &contracts, &chain, receipt_key.to_bytes()).await?;
+    let publisher = Arc::clone(&chain.publisher.sender);
+    let anchorer = Arc::new(Anchorer::new(registry, publisher, chain.finality));
     Ok(Prepared {
-        chain,
         keys: log_keys,
         identity,
         generation,
@@ -188,40 +165,19 @@ pub(crate) async fn prepare(
         nodes,
         quorum,
         anchorer,
-        governor,
+        governor: chain.governor,
         progress: Arc::default(),
         config: PublisherConfig {
             interval: tree.publish.interval.0,
+            step: chain.step,
             blob_bytes_max: tree.publish.batch.to_usize(),
             retention,
         },
         promise: tree.publish.promise.0,
         endpoints,
         trust,
-        rpc,
-    })
-}
-
-async fn embedded_chain(tree: &Configuration, keys: &Keys) -> anyhow::Result<DevChain> {
-    let funds =
-        alloy_primitives::U256::from(FUNDS_ETHER) * alloy_primitives::U256::from(10).pow(18.try_into()?);
-    let configuration = ChainConfiguration {
-        chain_id: tree.chain.id,
-        accounts: vec![(keys.publisher.address(), funds), (keys.governor.address(), funds)],
-        ..ChainConfiguration::default()
-    };
-    let folder = tree.data_dir.join("chain");
-    let high_water = tree.data_dir.join("chain-high-water");
-    let chain = tokio::task::spawn_blocking(move || {
-        Chain::open(&RealDisk::new(), &folder, Some(&high_water), configuration, Clock::System)
-    });
-    let chain = chain.await.context("opening the chain")?.context("opening the embedded chain")?;
-    let started = DevChain::start(chain, tree.chain.listen).await;
-    started.with_context(|| {
-        format!(
-            "{} cannot be listened on; end what uses it, or choose another with --chain-listen",
-            tree.chain.listen
-        )
+        rpc: chain.url,
+        chain: chain.embedded,
     })
 }
 
@@ -264,12 +220,8 @@ impl Prepared {
         };
         let publisher = Publisher::open(parts).await.context("opening the log")?;
         publisher.start(tasks, stop);
-        let (nodes, quorum, governor, layer) = (
-            Arc::clone(&self.nodes),
-            self.quorum.clone(),
-            Arc::clone(&self.governor),
-            Arc::clone(&self.layer),
-        );
+        let (nodes, quorum, governor, layer) =
+            (Arc::clone(&self.nodes), self.quorum.clone(), self.governor.clone(), Arc::clone(&self.layer));
         let stopping = stop.clone();
         tasks.spawn(async move {
             let mut timer = tokio::time::interval(EPOCH_CHECK_INTERVAL);
@@ -303,7 +255,7 @@ impl Prepared {
             }
         });
         Ok(Publishing {
-            chain: tokio::sync::Mutex::new(Some(self.chain)),
+            chain: tokio::sync::Mutex::new(self.chain),
             chain_url: self.rpc,
             da: self.layer,
             publisher,

@@ -147,6 +147,28 @@ fn nothing_that_was_promised_is_lost_by_kills() {
 }
 
 #[test]
+fn a_bucket_may_wait_for_its_anchor() {
+    let stand = Stand::new();
+    let server = stand.start(&[]);
+    server.put("/log", b"");
+    let level = |arguments: &[&str]| {
+        let output = server.command(&server.root, &[&["buckets", "durable-when", "log"], arguments].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        said(&output)
+    };
+    assert!(level(&[]).contains("quorum"));
+    assert!(level(&["anchored"]).contains("anchored") && level(&[]).contains("anchored"));
+    server.put("/log/stone", b"stone");
+    assert_eq!(committed(&server, "stone")["anchored"], true, "it was anchored before it was answered");
+    level(&["certified"]);
+    let other = server.command(&server.root, &["buckets", "durable-when", "log", "sometimes"]);
+    assert!(refusal(&other).contains("quorum, certified and anchored"));
+    let nowhere = server.command(&server.root, &["buckets", "durable-when", "nowhere"]);
+    assert!(refusal(&nowhere).contains("NoSuchBucket"));
+    assert!(server.stop().success());
+}
+
+#[test]
 fn a_server_that_does_not_publish_says_so() {
     let stand = Stand::new();
     let mut command = stand.up(&[]);
@@ -156,6 +178,8 @@ fn a_server_that_does_not_publish_says_so() {
     let answer = server.s3("PUT", "/log/k", b"x");
     assert!(!answer.head.contains("x-ashlar-receipt"), "{}", answer.head);
     assert!(refusal(&server.command(&server.root, &["proof", "s3://log/k"])).contains("does not publish"));
+    let anchored = server.command(&server.root, &["buckets", "durable-when", "log", "anchored"]);
+    assert!(refusal(&anchored).contains("needs a store that publishes"));
     server.stop();
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use ashlar_chain::{Quorum, TransactionSender};
+use ashlar_chain::Quorum;
 use ashlar_da_publisher::bls::{PublicKey, SecretKey, Signature};
 use ashlar_da_publisher::publisher::{LogIdentity, PublisherAdmission};
 use ashlar_da_publisher::{
@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use ed25519_dalek::VerifyingKey;
 
 use super::Keys;
-use super::setting_up::{intent, perform};
+use super::chain::Account;
+use super::setting_up::intent;
 use crate::data_directory::Layout;
 
 /// Each node of this process counts alike.
@@ -108,7 +109,7 @@ impl DaNodes {
 
     /// Registers keys that the contract does not know, takes the stake of those that are no longer here, and begins the
     /// first epoch. Changes count from the epoch after the next.
-    pub(super) async fn register(&self, quorum: &Quorum, governor: &TransactionSender) -> anyhow::Result<()> {
+    pub(super) async fn register(&self, quorum: &Quorum, governor: &Account) -> anyhow::Result<()> {
         let (mut ids, mut stakes) = (Vec::new(), Vec::new());
         for Node { node, possession } in &self.nodes {
             let key = node.public_key().to_bytes();
@@ -116,7 +117,7 @@ impl DaNodes {
             let (is_registered, stake) = quorum.signer(id).await?;
             if !is_registered {
                 let call = quorum.register(key.to_vec().into(), possession.clone().into());
-                perform(governor, intent(&[b"register", id.as_slice()]), &call).await?;
+                governor.perform(intent(&[b"register", id.as_slice()]), &call).await?;
             }
             if stake == 0 {
                 ids.push(id);
@@ -138,7 +139,7 @@ impl DaNodes {
             let names: Vec<u8> = ids.iter().flat_map(|id| id.to_vec()).collect();
             let set: Vec<u8> = stakes.iter().flat_map(|stake| stake.to_be_bytes()).collect();
             let name = intent(&[&b"stakes"[..], &epoch.to_be_bytes(), &names, &set]);
-            perform(governor, name, &quorum.set_stakes(ids, stakes)).await?;
+            governor.perform(name, &quorum.set_stakes(ids, stakes)).await?;
         }
         if epoch == 0 {
             self.roll(quorum, governor, epoch).await?;
@@ -146,15 +147,15 @@ impl DaNodes {
         Ok(())
     }
 
-    async fn roll(&self, quorum: &Quorum, governor: &TransactionSender, epoch: u64) -> anyhow::Result<()> {
-        perform(governor, intent(&[b"roll", &epoch.to_be_bytes()]), &quorum.roll_epoch()).await
+    async fn roll(&self, quorum: &Quorum, governor: &Account, epoch: u64) -> anyhow::Result<()> {
+        governor.perform(intent(&[b"roll", &epoch.to_be_bytes()]), &quorum.roll_epoch()).await
     }
 
     /// Begins the next epoch once the current one has had its time.
     pub(super) async fn roll_if_due(
         &self,
         quorum: &Quorum,
-        governor: &TransactionSender,
+        governor: &Account,
         layer: &QuorumClient,
     ) -> anyhow::Result<()> {
         if quorum.epoch_ends_at().await? > unix_seconds() {

@@ -2,28 +2,33 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use alloy_eips::BlockId;
-use alloy_primitives::{B256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 use anyhow::{Context, ensure};
-use ashlar_chain::{Artifact, Call, Deployed, Registry, TransactionSender, deploy, light};
-use ashlar_verify::{ChainKind, Checkpoint, Trust, TrustFormat};
+use ashlar_chain::{Artifact, Deployed, Registry, deploy, light};
+use ashlar_verify::{Checkpoint, Trust, TrustFormat};
 
+use super::chain::{Account, Connected};
 use crate::configuration::Configuration;
 use crate::data_directory;
 
 /// Kind of the certificates of `DaQuorum`.
 const KIND: u32 = 1;
-/// How often a transaction is looked for.
-const POLL: Duration = Duration::from_millis(20);
 const QUORUM_ARTIFACT: &str = include_str!("../../../chain/artifacts/DaQuorum.json");
 const REGISTRY_ARTIFACT: &str = include_str!("../../../chain/artifacts/CommitmentRegistry.json");
 
+/// A contract on the chain.
+pub(super) struct Contract {
+    pub(super) address: Address,
+    /// keccak256 of its code.
+    code_hash: B256,
+}
+
 /// What lies on the chain.
 pub(super) struct Contracts {
-    pub(super) quorum: Deployed,
-    pub(super) registry: Deployed,
+    pub(super) quorum: Contract,
+    pub(super) registry: Contract,
     pub(super) namespace: B256,
 }
 
@@ -33,56 +38,66 @@ pub(super) fn intent(parts: &[&[u8]]) -> B256 {
     keccak256(parts)
 }
 
-/// Sends a call under its name and waits for it; a call that was made before is found again.
-pub(super) async fn perform(sender: &TransactionSender, name: B256, call: &Call) -> anyhow::Result<()> {
-    sender.send(name, call).await?;
-    let inclusion = sender.wait(name, 0, POLL).await?;
-    ensure!(inclusion.succeeded, "transaction {} reverted", inclusion.hash);
-    sender.forget(name).await?;
-    Ok(())
-}
-
 /// Deploys what is not there yet.
 pub(super) async fn contracts(
     tree: &Configuration,
-    governor: &TransactionSender,
-    publisher: &TransactionSender,
+    chain: &Connected,
     salt: B256,
 ) -> anyhow::Result<Contracts> {
+    let (governor, publisher) = (&chain.governor, &chain.publisher.sender);
+    let (quorum, registry) = match tree.chain.quorum.is_empty() {
+        true => deployed(tree, governor).await?,
+        false => (existing(chain, &tree.chain.quorum).await?, existing(chain, &tree.chain.registry).await?),
+    };
+    let log = Registry::new(Arc::clone(&chain.endpoints), registry.address);
+    let namespace = log.namespace_id(publisher.address(), salt);
+    if log.namespace(namespace, BlockId::latest()).await.is_err() {
+        let call = log.create_namespace(salt, publisher.address(), quorum.address, KIND);
+        let name = intent(&[b"namespace", namespace.as_slice()]);
+        chain.publisher.perform(name, &call).await.context("creating the log's namespace")?;
+    }
+    Ok(Contracts { quorum, registry, namespace })
+}
+
+/// A contract that was deployed before.
+async fn existing(chain: &Connected, address: &str) -> anyhow::Result<Contract> {
+    let address: Address =
+        address.parse().with_context(|| format!("{address} is no address of a contract"))?;
+    let code = chain.endpoints.any(|endpoint| endpoint.code(address, BlockId::latest())).await?;
+    ensure!(!code.is_empty(), "there is no contract at {address} on this chain");
+    Ok(Contract { address, code_hash: keccak256(&code) })
+}
+
+async fn deployed(tree: &Configuration, governor: &Account) -> anyhow::Result<(Contract, Contract)> {
     let mut arguments = [0; 64];
-    arguments[12..32].copy_from_slice(governor.address().as_slice());
+    arguments[12..32].copy_from_slice(governor.sender.address().as_slice());
     arguments[56..].copy_from_slice(&tree.publish.epoch.0.as_secs().to_be_bytes());
     let put = async |name: &[u8], artifact: &str, arguments: &[u8]| {
         let artifact = Artifact::parse(artifact).context("reading a contract's artifact")?;
         let call = artifact.deploy(arguments);
         // Never forgotten: asked again at every start, it is found again.
-        deploy(governor, intent(&[b"deploy", name]), &call, 0, POLL).await.context("deploying a contract")
+        let name = intent(&[b"deploy", name]);
+        let Deployed { address, code_hash, .. } =
+            deploy(&governor.sender, name, &call, 0, governor.poll).await.context("deploying a contract")?;
+        anyhow::Ok(Contract { address, code_hash })
     };
     let quorum = put(b"DaQuorum", QUORUM_ARTIFACT, &arguments).await?;
     let registry = put(b"CommitmentRegistry", REGISTRY_ARTIFACT, &[]).await?;
-    let log = Registry::new(Arc::clone(publisher.endpoints()), registry.address);
-    let namespace = log.namespace_id(publisher.address(), salt);
-    if log.namespace(namespace, BlockId::latest()).await.is_err() {
-        let call = log.create_namespace(salt, publisher.address(), quorum.address, KIND);
-        perform(publisher, intent(&[b"namespace", namespace.as_slice()]), &call)
-            .await
-            .context("creating the log's namespace")?;
-    }
-    Ok(Contracts { quorum, registry, namespace })
+    Ok((quorum, registry))
 }
 
 /// The trust file beside the data. Made once: its checkpoint is what later rewinds are held against.
 pub(super) async fn trust(
     path: &Path,
     contracts: &Contracts,
-    publisher: &TransactionSender,
+    chain: &Connected,
     receipt_key: [u8; 32],
 ) -> anyhow::Result<Trust> {
-    let endpoints = publisher.endpoints();
+    let (endpoints, publisher) = (&chain.endpoints, &chain.publisher.sender);
     let head = light::header(endpoints, BlockId::latest()).await.context("asking for the chain's head")?;
     let ours = Trust {
         format: TrustFormat::V1,
-        chain: ChainKind::Embedded,
+        chain: chain.kind,
         chain_id: endpoints.chain_id(),
         registry: contracts.registry.address.into_array().into(),
         registry_code_hash: contracts.registry.code_hash.0.into(),
