@@ -80,8 +80,8 @@ pub enum NodeError {
 pub struct PruneReport {
     /// Places of logs given up.
     pub pruned: u64,
-    /// Due, but kept because the last two snapshots of the namespace need them.
-    pub kept_for_snapshots: u64,
+    /// Promises that are due, but kept because a recovery may need what they speak of.
+    pub kept_for_walks: u64,
 }
 
 /// A DA node in its folder, which it holds alone. Methods block.
@@ -107,12 +107,12 @@ impl DaNode {
         disk.create_dir_all(&config.folder)?;
         let lock = disk.lock(&config.folder.join("lock"))?;
         let rows = RowStore::open(Arc::clone(&disk), &config.folder)?;
-        if !Promises::exist(&*disk, &config.folder)? && !rows.is_empty()? {
+        if !promises::exists(&*disk, &config.folder)? && !rows.is_empty()? {
             // It signed for these rows, and what exactly is not known.
             return Err(NodeError::Promises { offset: 0 });
         }
-        let promises = Promises::open(disk, &config.folder, &config.domain)?;
-        rows.retain(|commitment, epoch| promises.names(commitment, epoch))?;
+        let (promises, blobs) = Promises::open(disk, &config.folder, &config.domain)?;
+        rows.retain(|commitment, epoch| blobs.contains(&(*commitment, epoch)))?;
         let public_key = key.public_key();
         Ok(Self {
             config,
@@ -198,29 +198,28 @@ impl DaNode {
 
     /// What it holds of a blob, of all epochs together.
     pub fn held(&self, commitment: &Commitment) -> Result<Held, FetchError> {
-        let epochs = self.promises.lock().epochs_of(commitment);
+        let epochs = self.promises.lock().epochs();
         self.rows.held(commitment, &epochs)
     }
 
     /// One row, checked again as it comes from the disk.
     pub fn row(&self, commitment: &Commitment, index: u32) -> Result<RowProof, FetchError> {
-        let epochs = self.promises.lock().epochs_of(commitment);
+        let epochs = self.promises.lock().epochs();
         self.rows.row(commitment, &epochs, index)
     }
 
     /// Gives up places of logs whose time has passed.
     ///
-    /// `floor` says, for a namespace, the sequence of the last snapshot but one: that place and all after it are
+    /// `floor` says, for a namespace, the first batch of the last complete walk but one: that place and all after it are
     /// kept however long ago their time passed. Where it says `None`, nothing is given up. A place that was
     /// given up is never signed again.
     pub fn prune(&self, floor: &dyn Fn(&Namespace) -> Option<u64>) -> Result<PruneReport, NodeError> {
         let now = (self.config.clock)();
+        // Held until the rows are gone: the same blob may be promised anew.
         let mut promises = self.promises.lock();
         let (report, gone) = promises.prune(now, floor)?;
         for (commitment, epoch) in gone {
-            if !promises.names(&commitment, epoch) {
-                self.rows.remove(&commitment, epoch)?;
-            }
+            self.rows.remove(&commitment, epoch)?;
         }
         Ok(report)
     }

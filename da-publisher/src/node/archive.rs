@@ -29,7 +29,7 @@ pub struct Archive {
 impl Archive {
     /// Reads a folder. What is damaged is passed over; a folder that is not there has nothing.
     pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
-        let statements = promises::read_all(&*disk, folder)?;
+        let statements = promises::read_whole(&*disk, folder)?;
         let rows = RowStore::at(disk, folder);
         let mut blobs: BTreeMap<Commitment, Vec<u64>> = BTreeMap::new();
         for (commitment, epoch) in rows.list()? {

@@ -259,8 +259,8 @@ fn places_are_given_up_after_their_time_but_not_those_that_snapshots_need() {
     }
     assert_eq!(node.prune(&|_| Some(100)).unwrap(), PruneReport::default(), "nothing is due");
     clock.store(KEEP + 1, Ordering::Relaxed);
-    assert_eq!(node.prune(&|_| None).unwrap(), PruneReport { pruned: 0, kept_for_snapshots: 5 });
-    assert_eq!(node.prune(&|_| Some(4)).unwrap(), PruneReport { pruned: 2, kept_for_snapshots: 3 });
+    assert_eq!(node.prune(&|_| None).unwrap(), PruneReport { pruned: 0, kept_for_walks: 5 });
+    assert_eq!(node.prune(&|_| Some(4)).unwrap(), PruneReport { pruned: 2, kept_for_walks: 3 });
     drop(node);
     let node = open_at(&disk.crash(CrashPlan::LoseAll), &clock).unwrap();
     for sequence in 1..=6u8 {
