@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use ashlar_da_publisher::history::{Chain, History, Plan};
+use ashlar_da_publisher::history::{Chain, History, Plan, Remembered};
 use ashlar_da_publisher::{
     Archive, ArchivedNode, DaNodeService, Domain, QuorumClient, QuorumConfig, Signer, Snapshot,
 };
@@ -186,7 +186,9 @@ impl Recovery {
         let layer = QuorumClient::new(domain, QuorumConfig::default());
         layer.install_epoch(Arc::new(Snapshot::new(1, signers)?), services.collect());
         let nodes = self.layout.nodes.len();
-        Ok(History::find(Arc::new(layer), &archives, nodes, log_keys(&self.master_key)).await?)
+        let remembered: Vec<Remembered> =
+            archives.iter().map(|archive| Remembered::from(&**archive)).collect();
+        Ok(History::find(Arc::new(layer), &remembered, nodes, log_keys(&self.master_key)).await?)
     }
 
     async fn replay(

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use crate::layer::{BlobReference, DaLayer};
 use crate::node::Archive;
 use crate::publisher::{LogIdentity, NamespaceKeys, OpenedBatch, open};
-use crate::statement::Namespace;
+use crate::statement::{Namespace, Statement};
 
 /// Gives the keys of a log.
 pub type KeysOf = Arc<dyn Fn(&[u8; 32]) -> NamespaceKeys + Send + Sync>;
@@ -37,6 +37,21 @@ pub struct Log {
     /// Which of the store's.
     pub generation: GenerationRow,
     places: BTreeMap<u64, Place>,
+}
+
+/// What one node remembers.
+#[derive(Clone, Debug, Default)]
+pub struct Remembered {
+    /// Its promises.
+    pub statements: Vec<Statement>,
+    /// Blobs of which it has rows.
+    pub blobs: Vec<Commitment>,
+}
+
+impl From<&Archive> for Remembered {
+    fn from(archive: &Archive) -> Self {
+        Self { statements: archive.statements().to_vec(), blobs: archive.commitments().copied().collect() }
+    }
 }
 
 /// All logs of a store that its DA nodes know of.
@@ -99,18 +114,18 @@ fn count(batches: usize) -> String {
 }
 
 impl History {
-    /// Looks through what nodes hold. `archives` are all of the store's nodes, those that are lost left out; `nodes` is how
-    /// many there were; `layer` serves what the archives have.
+    /// Looks through what nodes remember, those that are lost left out. `nodes` is how many there were; `layer` serves the
+    /// rows that are left.
     pub async fn find(
         layer: Arc<dyn DaLayer>,
-        archives: &[Arc<Archive>],
+        remembered: &[Remembered],
         nodes: usize,
         keys: KeysOf,
     ) -> Result<Self, HistoryError> {
         let mut places: BTreeMap<[u8; 32], BTreeMap<u64, Place>> = BTreeMap::new();
         let mut named = BTreeSet::new();
-        for (node, archive) in archives.iter().enumerate() {
-            for statement in archive.statements() {
+        for (node, remembered) in remembered.iter().enumerate() {
+            for statement in &remembered.statements {
                 let of_log = places.entry(statement.dispersal.namespace.0).or_default();
                 let place = of_log.entry(statement.dispersal.sequence).or_default();
                 place.commitments.insert(statement.commitment);
@@ -120,7 +135,7 @@ impl History {
         }
         let mut history = Self { layer, keys, logs: Vec::new(), nodes };
         // Rows whose promises are lost on every node say themselves where they belong.
-        let unnamed = archives.iter().flat_map(|archive| archive.commitments());
+        let unnamed = remembered.iter().flat_map(|remembered| &remembered.blobs);
         for commitment in unnamed.filter(|one| !named.contains(one)).copied().collect::<BTreeSet<_>>() {
             if let Some((batch, _)) = history.opened(commitment).await {
                 let of_log = places.entry(batch.header.namespace.0).or_default();
@@ -320,3 +335,6 @@ impl Chain {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
