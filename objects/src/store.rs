@@ -123,12 +123,14 @@ impl Store {
         self.inner.kv.snapshot().await.map_err(|e| Error::internal("reading metadata", e))
     }
 
-    /// Runs `work` to its end whatever becomes of the caller.
-    pub(crate) async fn detached<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let done = self.inner.tasks.spawn(work).await;
-        done.map_err(|e| Error::internal("waiting for a commit", e))?
+    /// Runs `work` to its end whatever becomes of the caller. It begins right away; what is answered only waits for it, so
+    /// that a caller's own state has no room for the work.
+    pub(crate) fn detached<T, W>(&self, work: W) -> impl Future<Output = Result<T, Error>> + use<T, W>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let task = self.inner.tasks.spawn(work);
+        async { task.await.map_err(|e| Error::internal("waiting for a commit", e))? }
     }
 }
