@@ -50,10 +50,9 @@ pub(crate) fn run(flags: &RecoverFlags) -> anyhow::Result<ExitCode> {
     let layout = Layout::find(&tree)?;
     check_nothing_is_left(&tree, &layout)?;
     let master_key = data_directory::master_key(&tree.data_dir, false)?;
-    layout.make(&tree)?;
     let mut progress = Progress::start();
     progress.step("opening the storage nodes");
-    let nodes = StorageNodes::open(&layout, &tree)?;
+    let nodes = StorageNodes::open_existing(&layout, &tree)?;
     let runtime = up::runtime(&tree)?;
     let recovery = Recovery { tree, layout, master_key, accept_loss: flags.accept_loss };
     let unfinished = recovery.tree.data_dir.join(UNFINISHED_NAME);
@@ -130,13 +129,18 @@ impl Recovery {
         let kv = Arc::clone(metadata) as Arc<dyn OrderedKv>;
         let mut restoration = Restoration::new(kv, Clock::System);
         self.replay(&history, &plan, &mut restoration, progress).await?;
-        let lost_nodes = self.lost_nodes(&restoration.nodes().await?);
+        let absent: BTreeSet<u16> = nodes.absent().collect();
+        let known = restoration.nodes().await?;
+        let is_lost = |number: &u16| {
+            absent.contains(number) || self.layout.nodes.iter().all(|node| node.number != *number)
+        };
+        let lost_nodes: Vec<u16> = known.into_iter().filter(is_lost).collect();
         restoration.settle().await?;
 
         progress.step("finding the shards on the storage nodes");
         let users = objects::known_users(metadata, self.master_key.clone());
         let store = objects::open(metadata, nodes, users, &self.tree, None).await?;
-        let adopted = store.adopt_shards().await?;
+        let adopted = store.adopt_shards(&absent).await?;
         store.drain().await;
         drop(store);
         let (base_namespace, base_sequence) = plan.last;
@@ -165,13 +169,21 @@ impl Recovery {
         let folders: Vec<PathBuf> = self.layout.nodes.iter().flat_map(|node| da_folders(&node.dir)).collect();
         let archives = tokio::task::spawn_blocking(move || {
             let disk: Arc<dyn Disk> = Arc::new(RealDisk::new());
-            let open = |folder: &PathBuf| {
-                let archive = Archive::open(Arc::clone(&disk), folder);
-                archive.map(Arc::new).with_context(|| format!("reading {}", folder.display()))
-            };
-            folders.iter().map(open).collect::<anyhow::Result<Vec<_>>>()
+            let (mut archives, mut remembered) = (Vec::new(), Vec::new());
+            for folder in folders {
+                match Archive::open(Arc::clone(&disk), &folder) {
+                    Ok((archive, statements)) => {
+                        remembered.push(Remembered::new(&archive, statements));
+                        archives.push(Arc::new(archive));
+                    }
+                    Err(error) => {
+                        tracing::error!(folder = %folder.display(), %error, "what a DA node had cannot be read");
+                    }
+                }
+            }
+            (archives, remembered)
         });
-        let archives = archives.await.context("reading what DA nodes hold")??;
+        let (archives, remembered) = archives.await.context("reading what DA nodes hold")?;
         ensure!(
             !archives.is_empty(),
             "no storage node has a folder of a DA node: nothing was ever published here"
@@ -186,8 +198,6 @@ impl Recovery {
         let layer = QuorumClient::new(domain, QuorumConfig::default());
         layer.install_epoch(Arc::new(Snapshot::new(1, signers)?), services.collect());
         let nodes = self.layout.nodes.len();
-        let remembered: Vec<Remembered> =
-            archives.iter().map(|archive| Remembered::from(&**archive)).collect();
         Ok(History::find(Arc::new(layer), &remembered, nodes, log_keys(&self.master_key)).await?)
     }
 
@@ -218,23 +228,20 @@ impl Recovery {
         Ok(())
     }
 
-    /// Nodes that the store had and that are not here with what they held.
-    fn lost_nodes(&self, known: &BTreeSet<u16>) -> Vec<u16> {
-        let is_here =
-            |number: &u16| self.layout.nodes.iter().any(|place| place.number == *number && !place.is_new);
-        known.iter().copied().filter(|number| !is_here(number)).collect()
-    }
-
     /// Sets aside what names the old log, then gives the new metadata its name.
     fn put_in_place(&self, unfinished: &Path, report: &Report) -> anyhow::Result<()> {
         let data_dir = &self.tree.data_dir;
         let disk = RealDisk::new();
-        let aside = data_dir.join(format!("before-generation-{}", report.generation()));
+        let aside = free_name(data_dir, &format!("before-generation-{}", report.generation()))?;
         let mut names = vec!["trust.json"];
-        // A chain goes on only with the transactions that were signed for it.
-        if !(disk.exists(&data_dir.join("chain"))? && disk.exists(&data_dir.join("publisher"))?) {
+        // The embedded chain goes on only with the transactions that were signed for it; another chain remembers all of them.
+        let is_whole = disk.exists(&data_dir.join("chain"))? && disk.exists(&data_dir.join("publisher"))?;
+        if self.tree.chain.rpc.is_empty() && !is_whole {
             names.extend(["chain", "chain-high-water", "publisher"]);
         }
+        let metadata = metadata_dir(data_dir);
+        // What is there is no metadata: it was looked at.
+        names.extend(metadata.file_name().and_then(|name| name.to_str()));
         for name in names {
             if disk.exists(&data_dir.join(name))? {
                 disk.create_dir_all(&aside)?;
@@ -246,13 +253,21 @@ impl Recovery {
         let path = data_dir.join(format!("recovered-{}.json", report.generation()));
         data_directory::write_public(&path, &report.to_json())?;
         disk.sync_dir(data_dir)?;
-        let metadata = metadata_dir(data_dir);
-        // An empty folder may be there.
-        remove(&metadata)?;
         disk.rename(unfinished, &metadata).context("putting the new metadata in place")?;
         disk.sync_dir(data_dir)?;
         Ok(())
     }
+}
+
+/// A name in a folder that is not taken: an earlier recovery may have set things aside, too.
+fn free_name(folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let mut path = folder.join(name);
+    let mut number = 1;
+    while RealDisk::new().exists(&path)? {
+        number += 1;
+        path = folder.join(format!("{name}-{number}"));
+    }
+    Ok(path)
 }
 
 /// A node's DA folder, and those that were set aside.

@@ -133,7 +133,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
             let prepared =
                 publishing::prepare(&opened.tree, &opened.layout, &opened.metadata, &opened.master_key).await;
             Some(prepared.context(
-                "publishing cannot start (publish.enabled = false serves without it, and promises nothing)",
+                "publishing cannot start (publish.enabled = false serves without it: nothing is promised, and a recovery may miss what is written meanwhile)",
             )?)
         }
         false => None,

@@ -48,9 +48,10 @@ pub struct Remembered {
     pub blobs: Vec<Commitment>,
 }
 
-impl From<&Archive> for Remembered {
-    fn from(archive: &Archive) -> Self {
-        Self { statements: archive.statements().to_vec(), blobs: archive.commitments().copied().collect() }
+impl Remembered {
+    /// What an archive has, and these promises that were read with it.
+    pub fn new(archive: &Archive, statements: Vec<Statement>) -> Self {
+        Self { statements, blobs: archive.commitments().copied().collect() }
     }
 }
 
@@ -59,6 +60,8 @@ pub struct History {
     layer: Arc<dyn DaLayer>,
     keys: KeysOf,
     logs: Vec<Log>,
+    /// Logs of which nothing opens, and who remembers them.
+    closed: Vec<([u8; 32], BTreeMap<u64, Place>)>,
     nodes: usize,
 }
 
@@ -101,6 +104,15 @@ pub enum HistoryError {
     /// What came before is gone, and no walk has carried it again.
     #[error("the log's beginning is gone, and no complete walk is left that carried everything since")]
     Beginning,
+    /// A log that may go on from those that can be read, and of which nothing can be read.
+    #[error(
+        "nothing of the log {namespace} can be read back, and it may be newer than what can. Bring back the nodes that are \
+         missing, or accept the loss of what only they held"
+    )]
+    Unreadable {
+        /// Its namespace.
+        namespace: String,
+    },
     /// Another batch came before it than the one that did.
     #[error("batch {sequence} does not follow the one before it")]
     Link {
@@ -133,7 +145,7 @@ impl History {
                 named.insert(statement.commitment);
             }
         }
-        let mut history = Self { layer, keys, logs: Vec::new(), nodes };
+        let mut history = Self { layer, keys, logs: Vec::new(), closed: Vec::new(), nodes };
         // Rows whose promises are lost on every node say themselves where they belong.
         let unnamed = remembered.iter().flat_map(|remembered| &remembered.blobs);
         for commitment in unnamed.filter(|one| !named.contains(one)).copied().collect::<BTreeSet<_>>() {
@@ -142,18 +154,21 @@ impl History {
                 of_log.entry(batch.header.sequence).or_default().commitments.insert(commitment);
             }
         }
-        for (_, places) in places {
-            history.logs.extend(history.log(places).await);
+        for (namespace, places) in places {
+            match history.newest_of(&places).await {
+                Some((identity, generation)) => history.logs.push(Log { identity, generation, places }),
+                None => history.closed.push((namespace, places)),
+            }
         }
         if history.logs.is_empty() { Err(HistoryError::Nothing) } else { Ok(history) }
     }
 
-    /// The log that has these places, as its newest readable batch says.
-    async fn log(&self, places: BTreeMap<u64, Place>) -> Option<Log> {
+    /// Which log has these places, as its newest readable batch says.
+    async fn newest_of(&self, places: &BTreeMap<u64, Place>) -> Option<(LogIdentity, GenerationRow)> {
         for place in places.values().rev() {
             for commitment in &place.commitments {
                 if let Some((batch, identity)) = self.opened(*commitment).await {
-                    return Some(Log { identity, generation: batch.carried.generation, places });
+                    return Some((identity, batch.carried.generation));
                 }
             }
         }
@@ -178,11 +193,6 @@ impl History {
         let reference = BlobReference { commitment: commitment.0, certificate: None };
         let retrieved = self.layer.retrieve(&reference).await;
         retrieved.inspect_err(|error| tracing::debug!(%commitment, %error, "a blob does not come back")).ok()
-    }
-
-    /// The logs, in the order of their generations.
-    pub fn logs(&self) -> impl Iterator<Item = &Log> {
-        self.logs.iter()
     }
 
     fn of(&self, namespace: &[u8; 32]) -> Option<&Log> {
@@ -225,6 +235,14 @@ impl History {
     /// With `accept_gaps` batches that cannot be read are skipped, and named.
     pub async fn plan(&self, accept_gaps: bool) -> Result<Plan, HistoryError> {
         let newest = self.newest()?;
+        let may_be_certified = |places: &BTreeMap<u64, Place>| {
+            places.keys().any(|sequence| !self.is_unpublished(places, *sequence))
+        };
+        if let Some((namespace, _)) = self.closed.iter().find(|(_, places)| may_be_certified(places))
+            && !accept_gaps
+        {
+            return Err(HistoryError::Unreadable { namespace: hex::encode(namespace) });
+        }
         let mut plan = Plan::default();
         let mut stretch = self.backwards(newest, u64::MAX, &mut plan).await?;
         plan.last = (newest.identity.namespace, stretch.last().copied().unwrap_or(0));
@@ -256,12 +274,25 @@ impl History {
         let lowest = log.places.keys().next().copied().unwrap_or(u64::MAX);
         let is_newest = limit == u64::MAX;
         let last = if is_newest { log.places.keys().next_back().copied().unwrap_or(0) } else { limit };
-        let (mut walk, mut is_at_first) = (None, last == 0);
-        // What is below the lowest was given up long ago.
-        for sequence in (lowest..=last).rev() {
+        // The walk that ends in what was read, if no batch of it is missing, and one of which batches are.
+        let (mut walk, mut holed, mut holed_batches) = (None, None, None);
+        let mut is_at_first = last == 0;
+        // What is below the lowest was given up long ago; what is missing in between is missed once.
+        let places = log.places.range(lowest..=last).map(|(sequence, _)| *sequence);
+        let mut expected = last;
+        for sequence in places.rev().collect::<Vec<_>>() {
+            let is_missing = sequence < expected;
+            if is_missing {
+                plan.skipped.push((namespace, expected));
+            }
+            expected = sequence.saturating_sub(1);
             is_at_first = sequence == 1;
-            let Some(batch) = self.batch(&namespace, sequence).await else {
-                if is_newest && stretch.batches.is_empty() && self.is_unpublished(log, sequence) {
+            let batch = self.batch(&namespace, sequence).await;
+            if is_missing || batch.is_none() {
+                holed = walk.take().or(holed);
+            }
+            let Some(batch) = batch else {
+                if is_newest && stretch.batches.is_empty() && self.is_unpublished(&log.places, sequence) {
                     plan.unpublished.push(sequence);
                 } else {
                     plan.skipped.push((namespace, sequence));
@@ -276,6 +307,13 @@ impl History {
                 stretch.is_whole = true;
                 break;
             }
+            if batch.carried.begins && holed == Some(batch.carried.walk) {
+                holed_batches = holed_batches.or(Some(stretch.batches.len()));
+            }
+        }
+        if let (Some(batches), false) = (holed_batches, stretch.is_whole || is_at_first) {
+            stretch.batches.truncate(batches);
+            stretch.is_whole = true;
         }
         if !stretch.is_whole && !is_at_first {
             return Err(HistoryError::Beginning);
@@ -286,17 +324,13 @@ impl History {
     }
 
     /// Whether no quorum can have signed for a place: those that did, and those that cannot be asked, are too few.
-    fn is_unpublished(&self, log: &Log, sequence: u64) -> bool {
-        let promised = log.places.get(&sequence).map_or(0, |place| place.promised_by.len());
-        let asked = self.nodes_asked(log);
-        let silent = self.nodes.saturating_sub(asked);
+    fn is_unpublished(&self, places: &BTreeMap<u64, Place>, sequence: u64) -> bool {
+        let promised = places.get(&sequence).map_or(0, |place| place.promised_by.len());
+        // Those that remember nothing of this log have lost what they had.
+        let asked: BTreeSet<usize> =
+            places.values().flat_map(|place| place.promised_by.iter().copied()).collect();
+        let silent = self.nodes.saturating_sub(asked.len());
         (promised + silent) * 3 <= self.nodes * 2
-    }
-
-    /// Nodes that promised anything of a log: the others have lost what they had.
-    fn nodes_asked(&self, log: &Log) -> usize {
-        let all: BTreeSet<usize> = log.places.values().flat_map(|place| place.promised_by.clone()).collect();
-        all.len()
     }
 }
 

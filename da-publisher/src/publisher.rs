@@ -47,8 +47,10 @@ pub use receipt::{RECEIPT_BYTES, Receipt, ReceiptError, Receipts};
 pub use rows::LogError;
 use rows::{Kept, LogRows, State};
 
-/// Batches sealed and not settled at which sealing waits; what is not sealed stays in the outbox.
-const AHEAD_MAX: u64 = 16;
+/// Batches sealed and not certified, and not settled, at which sealing waits; what is not sealed stays in the outbox. A chain
+/// may take minutes to be final, and keeps nothing from being recoverable meanwhile.
+const UNCERTIFIED_MAX: u64 = 16;
+const UNSETTLED_MAX: u64 = 64;
 /// Entries read from the outbox at once. One commit has at most 10,000, and a batch holds whole commits.
 const ENTRIES_MAX: usize = 16_384;
 /// How long it waits after a failure, at first and at most.
@@ -185,6 +187,7 @@ pub struct Publisher {
     /// When the entries of batches under way were committed, by batch.
     times: parking_lot::Mutex<BTreeMap<u64, Vec<u64>>>,
     sealed: AtomicU64,
+    certified: AtomicU64,
     settled: AtomicU64,
     stopped: AtomicBool,
 }
@@ -199,6 +202,7 @@ impl Publisher {
             parts,
             rows,
             sealed: AtomicU64::new(state.log.row.sealed),
+            certified: AtomicU64::new(state.log.row.settled),
             settled: AtomicU64::new(state.log.row.settled),
             log: Mutex::new(state),
             moved: Notify::new(),
@@ -320,19 +324,37 @@ impl Publisher {
         walk::floor(&state.walk, state.log.row.settled)
     }
 
-    /// Takes every batch under way one step further; whether anything moved.
+    /// Takes every batch under way one step further; whether anything moved. A chain that does not answer keeps nothing
+    /// from being certified.
     pub async fn publish_next(&self) -> Result<bool, PublishError> {
         let (settled, sealed) = {
             let state = self.log.lock().await;
             (state.log.row.settled, state.log.row.sealed)
         };
-        let (mut has_moved, mut next_to_settle) = (false, settled + 1);
-        for sequence in settled + 1..=sealed {
-            let (mut batch, header) = self.rows.sealed(sequence).await?;
+        let certified = self.certify(settled, sealed).await;
+        let anchored = self.anchor(settled, self.certified.load(Ordering::Relaxed)).await;
+        Ok(certified? | anchored?)
+    }
+
+    /// Has what is sealed certified, in order.
+    async fn certify(&self, settled: u64, sealed: u64) -> Result<bool, PublishError> {
+        let first = self.certified.load(Ordering::Relaxed).max(settled) + 1;
+        for sequence in first..=sealed {
+            let (mut batch, _) = self.rows.sealed(sequence).await?;
             if batch.row.stage == BatchStage::Sealed {
                 batch = self.disperse(sequence, &batch).await?;
-                has_moved = true;
             }
+            self.certified.store(sequence, Ordering::Relaxed);
+            self.parts.progress.certified(batch.row.positions.1);
+        }
+        Ok(first <= sealed)
+    }
+
+    /// Anchors what is certified, and settles what is on the chain to stay.
+    async fn anchor(&self, settled: u64, certified: u64) -> Result<bool, PublishError> {
+        let (mut has_moved, mut next_to_settle) = (false, settled + 1);
+        for sequence in settled + 1..=certified {
+            let (batch, header) = self.rows.sealed(sequence).await?;
             let BatchStage::Certified { certificate, .. } = &batch.row.stage else {
                 return Err(LogError::Broken { sequence, what: "its stage" }.into());
             };
@@ -363,6 +385,14 @@ impl Publisher {
         Ok(has_moved)
     }
 
+    /// Until when a batch is to be kept: as was said when it was sealed, unless that has (almost) passed, or is longer than
+    /// nodes keep anything by now.
+    fn keep_until(&self, sealed: u64) -> u64 {
+        let (now, retention) = ((self.parts.clock)() / 1000, self.parts.config.retention.as_secs());
+        let is_fair = sealed > now + retention / 2 && sealed <= now + retention;
+        if is_fair { sealed } else { now + retention }
+    }
+
     async fn disperse(
         &self,
         sequence: u64,
@@ -374,16 +404,13 @@ impl Publisher {
             namespace: Namespace(self.parts.identity.namespace),
             sequence,
             header_hash: header.hash().0,
-            keep_until: batch.row.keep_until,
+            keep_until: self.keep_until(batch.row.keep_until),
         };
         let blob = self.rows.blob(sequence, &batch.row).await?;
         let authorization = authorize(&self.parts.keys, &dispersal);
         let dispersed = self.parts.layer.disperse(&dispersal, blob, authorization).await;
         let dispersed = dispersed.map_err(|error| PublishError::Disperse { sequence, error })?;
-        let certified =
-            self.rows.certify(sequence, batch, dispersed.commitment, dispersed.certificate.to_vec()).await?;
-        self.parts.progress.certified(certified.row.positions.1);
-        Ok(certified)
+        self.rows.certify(sequence, batch, &dispersed, dispersal.keep_until).await.map_err(PublishError::from)
     }
 
     async fn settle(

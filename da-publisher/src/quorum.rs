@@ -49,7 +49,8 @@ impl Default for QuorumConfig {
             store_deadline: Duration::from_secs(5),
             fetch_deadline: Duration::from_secs(5),
             dispersals_max: 8,
-            limits: Limits { blob_bytes_max: 32 << 20, keep_seconds_max: 30 * 24 * 3600 },
+            // One commit writes up to 48 MiB, and a batch holds whole commits.
+            limits: Limits { blob_bytes_max: 64 << 20, keep_seconds_max: 30 * 24 * 3600 },
         }
     }
 }

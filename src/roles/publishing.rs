@@ -23,8 +23,8 @@ use ashlar_da_publisher::publisher::{
 use ashlar_da_publisher::{Domain, QuorumClient, QuorumConfig};
 use ashlar_dev_chain::DevChain;
 use ashlar_metadata::namespace::NamespaceRow;
-use ashlar_metadata::namespace::log::{GenerationRow, generation_key};
-use ashlar_metadata::{EmbeddedKv, OrderedKv};
+use ashlar_metadata::namespace::log::{GenerationRow, generation_key, key as log_key};
+use ashlar_metadata::{Check, Commit, EmbeddedKv, OrderedKv, Write};
 use ashlar_objects::Store;
 use ashlar_verify::Trust;
 use ed25519_dalek::VerifyingKey;
@@ -133,8 +133,7 @@ pub(crate) async fn prepare(
     master_key: &[u8; 32],
 ) -> anyhow::Result<Prepared> {
     let keys = Keys::derive(master_key)?;
-    let generation = metadata.get(&generation_key()).await.context("reading which log this is")?;
-    let generation = generation.map(|row| GenerationRow::decode(&row.value)).transpose()?.unwrap_or_default();
+    let generation = generation(metadata).await.context("reading which log this is")?;
     let chain = chain::connect(tree, &keys).await?;
     let endpoints = Arc::clone(&chain.endpoints);
     let contracts = setting_up::contracts(tree, &chain, generation.salt.into()).await?;
@@ -179,6 +178,22 @@ pub(crate) async fn prepare(
         rpc: chain.url,
         chain: chain.embedded,
     })
+}
+
+/// Which of the store's logs this is. The first has a random salt as well: another store may have had the same keys.
+async fn generation(metadata: &EmbeddedKv) -> anyhow::Result<GenerationRow> {
+    let key = generation_key();
+    if let Some(row) = metadata.get(&key).await? {
+        return Ok(GenerationRow::decode(&row.value)?);
+    }
+    if metadata.get(&log_key()).await?.is_some() {
+        // From before there were generations.
+        return Ok(GenerationRow::default());
+    }
+    let row = GenerationRow { salt: rand::random(), ..GenerationRow::default() };
+    let writes = vec![Write::Put { key: key.clone(), value: row.encode() }];
+    metadata.commit(Commit { checks: vec![Check::Absent(key)], writes, transaction: None }).await?;
+    Ok(row)
 }
 
 impl Prepared {

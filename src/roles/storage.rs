@@ -20,7 +20,7 @@ use ashlar_storage_node::{
 
 use crate::api::labels;
 use crate::configuration::Configuration;
-use crate::data_directory::{JOURNAL_NAME, Layout, NodePlace};
+use crate::data_directory::{DA_NAME, JOURNAL_NAME, Layout, NodePlace};
 use absent::Absent;
 
 /// Folders in a node's with files that could not be read.
@@ -111,6 +111,39 @@ impl StorageNodes {
         });
         let nodes = replaced.collect::<anyhow::Result<Vec<StorageNode>>>()?;
         Ok(Self { nodes, flushers: flushers.into_values().collect() })
+    }
+
+    /// Opens the nodes that hold something and can be opened, and makes none: for a recovery. Blocks.
+    pub(crate) fn open_existing(layout: &Layout, tree: &Configuration) -> anyhow::Result<Self> {
+        let (mut nodes, mut flushers) = (Vec::new(), Vec::new());
+        for place in &layout.nodes {
+            let absent = |reason: String| StorageNode {
+                place: place.clone(),
+                service: Arc::new(Absent::new(reason)),
+                store: None,
+            };
+            if !place.holds_files() {
+                nodes.push(absent("its folder is not here".to_owned()));
+                continue;
+            }
+            let flusher =
+                Flusher::start(FlusherOptions::default()).context("starting a flusher's threads")?;
+            nodes.push(match open_node(place, tree, &flusher)? {
+                Ok(node) => node,
+                Err(broken) => {
+                    let (number, error) = (place.number, broken.error);
+                    tracing::error!(node = number, %error, "the node cannot be opened; the others stand in for it");
+                    absent(error.to_string())
+                }
+            });
+            flushers.push(flusher);
+        }
+        Ok(Self { nodes, flushers })
+    }
+
+    /// Numbers of those that are not here, or cannot be opened.
+    pub(crate) fn absent(&self) -> impl Iterator<Item = u16> {
+        self.nodes.iter().filter(|node| node.store.is_none()).map(|node| node.place.number)
     }
 
     /// In order of their numbers.
@@ -236,7 +269,7 @@ impl Broken<'_> {
     }
 }
 
-/// Moves everything but the journal into a new folder inside `dir`, which is answered.
+/// Moves everything but the journal and what the DA node has into a new folder inside `dir`, which is answered.
 fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let disk = RealDisk::new();
     let mut attempt = 1;
@@ -250,7 +283,8 @@ fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     disk.create_dir_all(&aside)?;
     for name in disk.list_dir(dir)? {
         let is_kept =
-            name.to_str().is_some_and(|name| name == JOURNAL_NAME || name.starts_with(ASIDE_PREFIX));
+            name.to_str().is_some_and(|name| name == JOURNAL_NAME || name.starts_with(ASIDE_PREFIX))
+                || name.file_stem() == Some(DA_NAME.as_ref());
         if !is_kept {
             disk.rename(&dir.join(&name), &aside.join(&name))?;
         }

@@ -53,7 +53,7 @@ struct World {
 }
 
 fn keys_of() -> KeysOf {
-    Arc::new(|namespace| NamespaceKeys::new(namespace))
+    Arc::new(NamespaceKeys::new)
 }
 
 impl World {
@@ -185,6 +185,28 @@ async fn what_cannot_be_read_is_never_passed_over_silently() {
     assert_eq!(broken(5, NODES).plan(false).await.unwrap_err(), HistoryError::Gap(gap.clone()));
     let plan = broken(5, NODES).plan(true).await.unwrap();
     assert_eq!((sequences(&plan), plan.skipped), (vec![(1, 4), (1, 6), (1, 7)], gap));
+    // A walk with a hole is no walk while an older one is whole.
+    let plan = {
+        let mut world = World::default();
+        let holed =
+            [(1, true, true), NO_WALK, (2, true, false), (2, false, false), (2, false, true), NO_WALK];
+        world.publish(1, &first(), &holed);
+        world.lose(1, 4, NODES);
+        world.plan(true).await.unwrap()
+    };
+    assert_eq!(sequences(&plan), [(1, 1), (1, 2), (1, 3), (1, 5), (1, 6)]);
+    let plan = {
+        let mut world = World::default();
+        world.publish(
+            1,
+            &first(),
+            &[NO_WALK, NO_WALK, (2, true, false), (2, false, false), (2, false, true)],
+        );
+        world.prune(1, 3);
+        world.lose(1, 4, NODES);
+        world.plan(true).await.unwrap()
+    };
+    assert_eq!(sequences(&plan), [(1, 3), (1, 5)], "better than nothing, where that is accepted");
     // The newest: four of six signed at most, so there was no quorum; five may have been one.
     let plan = broken(7, 4).plan(false).await.unwrap();
     assert_eq!((plan.unpublished, plan.last), (vec![7], ([1; 32], 6)));
@@ -206,6 +228,17 @@ async fn rows_without_promises_say_where_they_belong_and_two_heirs_are_an_error(
     world.publish(3, &next(1, 6, &[]), &WALKS);
     assert!(matches!(world.plan(true).await.unwrap_err(), HistoryError::Fork { .. }));
     assert_eq!(World::default().plan(true).await.unwrap_err(), HistoryError::Nothing);
+    // An heir of whom nothing can be read is not forgotten.
+    let heir = || {
+        let mut world = World::default();
+        world.publish(1, &first(), &WALKS);
+        world.publish(2, &next(1, 6, &[]), &[NO_WALK, NO_WALK]);
+        world.lose(2, 1, NODES);
+        world.lose(2, 2, NODES);
+        world
+    };
+    assert!(matches!(heir().plan(false).await.unwrap_err(), HistoryError::Unreadable { .. }));
+    assert_eq!(heir().plan(true).await.unwrap().last, ([1; 32], 7));
 }
 
 #[tokio::test]

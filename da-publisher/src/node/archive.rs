@@ -18,29 +18,24 @@ use crate::bls::Signature;
 use crate::service::{DaNodeService, FetchError, Held, StoreError, StoreRequest};
 use crate::statement::Statement;
 
-/// Rows and promises of one folder.
+/// Rows of one folder.
 pub struct Archive {
     rows: RowStore,
-    statements: Vec<Statement>,
     /// Every blob of which there are rows, with the epochs of the files.
     blobs: BTreeMap<Commitment, Vec<u64>>,
 }
 
 impl Archive {
-    /// Reads a folder. What is damaged is passed over; a folder that is not there has nothing.
-    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<Self> {
+    /// Reads a folder, and what its node promised, as far as its records are whole. What is damaged is passed over; a folder
+    /// that is not there has nothing.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path) -> io::Result<(Self, Vec<Statement>)> {
         let statements = promises::read_whole(&*disk, folder)?;
         let rows = RowStore::at(disk, folder);
         let mut blobs: BTreeMap<Commitment, Vec<u64>> = BTreeMap::new();
         for (commitment, epoch) in rows.list()? {
             blobs.entry(commitment).or_default().push(epoch);
         }
-        Ok(Self { rows, statements, blobs })
-    }
-
-    /// What the node promised, as far as its records are whole.
-    pub fn statements(&self) -> &[Statement] {
-        &self.statements
+        Ok((Self { rows, blobs }, statements))
     }
 
     /// Blobs of which there are rows.

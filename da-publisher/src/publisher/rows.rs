@@ -16,6 +16,7 @@ use ashlar_metadata::{
 use bytes::{Bytes, BytesMut};
 
 use super::batch::{LogIdentity, SealedBatch};
+use crate::layer::Dispersed;
 
 /// Rows read or deleted at once.
 const STEP: usize = 64;
@@ -202,11 +203,12 @@ impl LogRows {
         &self,
         sequence: u64,
         batch: &Kept<BatchRow>,
-        commitment: [u8; 32],
-        certificate: Vec<u8>,
+        dispersed: &Dispersed,
+        keep_until: u64,
     ) -> Result<Kept<BatchRow>, LogError> {
+        let (commitment, certificate) = (dispersed.commitment, dispersed.certificate.to_vec());
         let stage = BatchStage::Certified { commitment, certificate };
-        let row = BatchRow { stage, ..batch.row.clone() };
+        let row = BatchRow { stage, keep_until, ..batch.row.clone() };
         let key = log::batch_key(sequence);
         let writes = vec![Write::Put { key: key.clone(), value: row.encode() }];
         let version = self.commit(vec![Check::At(key, batch.version)], writes).await?;

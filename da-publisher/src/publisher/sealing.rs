@@ -15,7 +15,9 @@ use rand::rngs::StdRng;
 
 use super::batch::{Carried, Entry, Previous, seal};
 use super::rows::LogError;
-use super::{AHEAD_MAX, ENTRIES_MAX, PublishError, Publisher, Sealed, recorded_time, walk};
+use super::{
+    ENTRIES_MAX, PublishError, Publisher, Sealed, UNCERTIFIED_MAX, UNSETTLED_MAX, recorded_time, walk,
+};
 
 /// Bytes of a walk that a batch carries while there is much else to publish, and while there is not.
 const STRETCH_BYTES: usize = 1 << 20;
@@ -37,7 +39,9 @@ impl Publisher {
     /// Seals the next batch, if there is anything to seal. Cancel-safe: what is not known to be sealed is read again.
     pub async fn seal_next(&self) -> Result<Sealed, PublishError> {
         let mut state = self.log.lock().await;
-        if state.log.row.sealed - state.log.row.settled >= AHEAD_MAX {
+        let uncertified = state.log.row.sealed - self.certified.load(Ordering::Relaxed);
+        let unsettled = state.log.row.sealed - state.log.row.settled;
+        if uncertified >= UNCERTIFIED_MAX || unsettled >= UNSETTLED_MAX {
             return Ok(Sealed::Nothing);
         }
         let now = (self.parts.clock)();
@@ -51,7 +55,7 @@ impl Publisher {
             }
             let walk = &state.walk;
             let users = self.parts.store.users_changed_since(walk.users).await?;
-            let is_more = walk.owed.is_some() || walk.cursor.is_some() || users.is_some();
+            let is_more = walk.owed.is_some() || walk::is_under_way(walk) || users.is_some();
             if !is_more && !walk::is_due(walk, now, self.parts.config.retention) {
                 return Ok(Sealed::Nothing);
             }
@@ -62,6 +66,12 @@ impl Publisher {
         let count = found.len();
         let whole = whole_commits(found, ENTRIES_MAX);
         if whole.is_empty() {
+            if count > 0 {
+                tracing::error!(
+                    entries = count,
+                    "a commit has more entries than a batch takes; the log does not go on"
+                );
+            }
             return Ok(Sealed::Nothing);
         }
         let gathered = self.with_rows(whole).await?;
@@ -90,7 +100,7 @@ impl Publisher {
         self.times.lock().insert(sequence, times);
         self.sealed.store(sequence, Ordering::Relaxed);
         let done = match state.walk.owed {
-            Some(owed) => before(owed),
+            Some((owed, _)) => before(owed),
             None => (batch.header.last_position, u32::MAX),
         };
         drop(state);
@@ -155,9 +165,9 @@ impl Publisher {
         let mut carried = Carried { generation: self.parts.generation.clone(), ..Carried::default() };
         let mut room = self.parts.config.blob_bytes_max.saturating_sub(gathered.bytes + carried.blob_bytes());
         if let Some(owed) = walk.owed {
-            let end = gathered.entries.first().map(|entry| (entry.position, entry.index));
-            (next.owed, next.is_wanted) = self.pay(owed, end, room, &mut carried).await?;
-            next.is_wanted |= walk.is_wanted;
+            let is_walk_wanted;
+            (next.owed, is_walk_wanted) = self.pay(owed, room, &mut carried).await?;
+            next.is_wanted |= is_walk_wanted;
             room = room.saturating_sub(carried.blob_bytes());
         }
         if let Some((changed, users)) = self.parts.store.users_changed_since(walk.users).await? {
@@ -170,7 +180,10 @@ impl Publisher {
                 (next.users, next.is_wanted) = (changed, true);
             }
         }
-        next.owed = next.owed.or(gathered.owed);
+        if let (Some(first), Some(last)) = (gathered.owed, gathered.entries.last()) {
+            let from = next.owed.map_or(first, |(from, _)| from);
+            next.owed = Some((from, (last.position, last.index)));
+        }
         if gathered.is_walk_wanted {
             next.is_wanted = true;
             tracing::info!("an object's rows are too large for a batch; a walk will carry them");
@@ -180,35 +193,46 @@ impl Publisher {
             walk::begin(&mut next, now, sequence, self.parts.store.walk_bounds().await?);
         }
         let bytes = room.min(if is_idle { STRETCH_BYTES_IDLE } else { STRETCH_BYTES });
+        if walk::is_under_way(&next) || begins {
+            carried.walk = next.number;
+            carried.begins = begins;
+        }
         if begins || (next.cursor.is_some() && bytes >= STRETCH_BYTES_MIN) {
             let cursor = next.cursor.clone().map(Bytes::from);
             let stretch = self.parts.store.walk(&next.bounds, cursor.as_ref(), bytes).await?;
-            carried.walk = next.number;
-            carried.begins = begins;
-            carried.ends = walk::advance(&mut next, sequence, stretch.cursor.map(|cursor| cursor.to_vec()));
             carried.rows.extend(stretch.rows);
+            walk::advance(&mut next, stretch.cursor.map(|cursor| cursor.to_vec()), stretch.position);
         }
+        let last_position = gathered.entries.last().map_or(0, |entry| entry.position);
+        carried.ends = walk::end(&mut next, sequence, last_position);
         Ok((carried, next))
     }
 
-    /// Carries rows that are owed, as far as there is room; answers from where on they are still owed, and whether only
-    /// a walk can carry some.
+    /// Carries rows that are owed, as far as there is room; answers which are still owed, and whether only a walk can carry
+    /// some.
     async fn pay(
         &self,
-        owed: (u64, u32),
-        end: Option<(u64, u32)>,
+        (first, last): ((u64, u32), (u64, u32)),
         room: usize,
         carried: &mut Carried,
-    ) -> Result<(Option<(u64, u32)>, bool), PublishError> {
-        let mut entries = self.parts.store.outbox_after(Some(before(owed)), ENTRIES_MAX).await?;
-        entries.retain(|entry| end.is_none_or(|end| entry.place() < end));
+    ) -> Result<(Option<Owed>, bool), PublishError> {
+        let found = self.parts.store.outbox_after(Some(before(first)), ENTRIES_MAX).await?;
+        let is_cut_off = found.len() >= ENTRIES_MAX;
+        let entries: Vec<LogEntry> = found.into_iter().filter(|entry| entry.place() <= last).collect();
         let all = self.parts.store.recovery_rows(&entries, room / 2).await?;
         let is_walk_wanted = all.iter().any(|rows| rows.is_too_large);
-        let still_owed = entries.get(all.len()).map(LogEntry::place);
+        let next = match (entries.get(all.len()), entries.last()) {
+            (Some(unpaid), _) => Some(unpaid.place()),
+            (None, Some(read)) if is_cut_off => Some((read.position, read.index.saturating_add(1))),
+            _ => None,
+        };
         carried.rows.extend(all.into_iter().flat_map(|rows| rows.rows));
-        Ok((still_owed, is_walk_wanted))
+        Ok((next.filter(|next| *next <= last).map(|next| (next, last)), is_walk_wanted))
     }
 }
+
+/// The first and the last entry whose rows are owed.
+type Owed = ((u64, u32), (u64, u32));
 
 /// Rows that several entries of a batch have in common are carried once; those of versions always, because an entry without
 /// them says that its version is gone.

@@ -12,10 +12,9 @@ const KEPT: usize = 2;
 /// Whether a walk is to begin.
 pub(super) fn is_due(walk: &WalkRow, now: u64, retention: Duration) -> bool {
     let third = u64::try_from(retention.as_millis() / 3).unwrap_or(u64::MAX);
-    let is_under_way = walk.cursor.is_some();
     // A clock that was set back says nothing of how long ago that was.
     let is_over = now < walk.begun_at || now - walk.begun_at >= third;
-    !is_under_way && (walk.number == 0 || walk.is_wanted || is_over)
+    !is_under_way(walk) && (walk.number == 0 || walk.is_wanted || is_over)
 }
 
 /// Begins a walk with a batch.
@@ -27,11 +26,23 @@ pub(super) fn begin(walk: &mut WalkRow, now: u64, sequence: u64, bounds: WalkBou
     walk.is_wanted = false;
 }
 
-/// Goes on with what a batch carries; answers whether the walk is complete.
-pub(super) fn advance(walk: &mut WalkRow, sequence: u64, cursor: Option<Vec<u8>>) -> bool {
+/// Whether a walk has begun and is not complete.
+pub(super) fn is_under_way(walk: &WalkRow) -> bool {
+    walk.cursor.is_some() || walk.ends_at.is_some()
+}
+
+/// Goes on with a stretch that was read at `position`.
+pub(super) fn advance(walk: &mut WalkRow, cursor: Option<Vec<u8>>, position: u64) {
+    walk.ends_at = cursor.is_none().then_some(position);
     walk.cursor = cursor;
-    let is_complete = walk.cursor.is_none();
+}
+
+/// Whether the walk is complete with a batch that has all entries up to `last_position`: then it also has those because of
+/// which rows were passed over.
+pub(super) fn end(walk: &mut WalkRow, sequence: u64, last_position: u64) -> bool {
+    let is_complete = walk.ends_at.is_some_and(|ends_at| ends_at <= last_position);
     if is_complete {
+        walk.ends_at = None;
         walk.complete.push((walk.first, sequence));
         let surplus = walk.complete.len().saturating_sub(KEPT);
         walk.complete.drain(..surplus);
@@ -60,9 +71,11 @@ mod tests {
             let now = 10_000 * number;
             assert!(is_due(&walk, now, retention));
             begin(&mut walk, now, sequence, WalkBounds::default());
-            assert!(!advance(&mut walk, sequence, Some(vec![1])));
-            assert!(!is_due(&walk, now + 60_000, retention), "one at a time");
-            assert!(advance(&mut walk, sequence + 2, None));
+            advance(&mut walk, Some(vec![1]), 5);
+            assert!(!end(&mut walk, sequence, 9) && !is_due(&walk, now + 60_000, retention), "one at a time");
+            advance(&mut walk, None, 10);
+            assert!(!end(&mut walk, sequence + 1, 9) && !is_due(&walk, now + 60_000, retention));
+            assert!(end(&mut walk, sequence + 2, 10));
             assert!(!is_due(&walk, now + 9_999, retention));
         }
         assert_eq!(walk.complete, [(10, 12), (20, 22)]);

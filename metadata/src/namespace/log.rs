@@ -166,14 +166,17 @@ pub struct WalkRow {
     pub first: u64,
     /// What it does not go beyond.
     pub bounds: WalkBounds,
-    /// The last key that it has passed; `None` when it is complete.
+    /// The last key that it has passed; `None` when all are.
     pub cursor: Option<Vec<u8>>,
+    /// All rows are carried; it is complete with the batch that has every entry up to this position, which are those that
+    /// rows were passed over for.
+    pub ends_at: Option<u64>,
     /// First and last batch of the complete ones, the newest last; at most two.
     pub complete: Vec<(u64, u64)>,
     /// Something has to be carried by a walk that begins after the one under way.
     pub is_wanted: bool,
-    /// The first sealed entry whose rows are still to be carried.
-    pub owed: Option<(u64, u32)>,
+    /// The first and the last sealed entry of those whose rows are still to be carried.
+    pub owed: Option<((u64, u32), (u64, u32))>,
     /// When users had last changed of those that were carried.
     pub users: u64,
 }

@@ -1,8 +1,8 @@
 //! Rows that were restored from elsewhere, held against what nodes really have.
 //!
 //! Repair moves shards, and a log does not tell. So each chunk's row is given the places where its shards are found
-//! now. Invariant: nothing is changed unless every node answered, because a shard that nobody was asked for is not
-//! missing. Only for a store in which nothing else runs.
+//! now. Invariant: only the silence of nodes that are known to be gone is taken for their having nothing, because a shard
+//! that nobody was asked for is not missing. Only for a store in which nothing else runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,21 +33,22 @@ pub struct Adopted {
 }
 
 impl Store {
-    /// Gives every chunk the places where nodes have its shards. An error if a node does not answer.
-    pub async fn adopt_shards(&self) -> Result<Adopted, Error> {
-        self.inner.data.inner.adopt_shards().await
+    /// Gives every chunk the places where nodes have its shards. An error if a node does not answer that is not known to be
+    /// `gone`.
+    pub async fn adopt_shards(&self, gone: &BTreeSet<u16>) -> Result<Adopted, Error> {
+        self.inner.data.inner.adopt_shards(gone).await
     }
 }
 
 impl Inner {
-    async fn adopt_shards(&self) -> Result<Adopted, Error> {
+    async fn adopt_shards(&self, gone: &BTreeSet<u16>) -> Result<Adopted, Error> {
         let mut adopted = Adopted::default();
         let mut after: Option<BlobId> = None;
         loop {
             let snapshot = self.kv.snapshot().await.map_err(|e| Error::internal(READING, e))?;
             let stretch = self.stretch(&*snapshot, after).await?;
             drop(snapshot);
-            let held = self.holders(&stretch).await?;
+            let held = self.holders(&stretch, gone).await?;
             let known = held.keys().filter(|shard| stretch.chunks.contains_key(&shard.chunk)).count();
             adopted.unknown_shards += u64::try_from(held.len() - known).unwrap_or(u64::MAX);
             for (chunk, (at, located)) in &stretch.chunks {
@@ -61,9 +62,13 @@ impl Inner {
     }
 
     /// Which nodes have each shard of a stretch.
-    async fn holders(&self, stretch: &Stretch) -> Result<BTreeMap<ShardId, Vec<u16>>, Error> {
+    async fn holders(
+        &self,
+        stretch: &Stretch,
+        gone: &BTreeSet<u16>,
+    ) -> Result<BTreeMap<ShardId, Vec<u16>>, Error> {
         let mut holders: BTreeMap<ShardId, Vec<u16>> = BTreeMap::new();
-        for node in self.sink.cluster.nodes.all() {
+        for node in self.sink.cluster.nodes.all().filter(|node| !gone.contains(&node.id)) {
             let inventory = self.inventory(node, stretch).await;
             let silent = || Error::internal(READING, format!("node {} does not answer", node.id));
             for shard in inventory.ok_or_else(silent)?.into_keys() {

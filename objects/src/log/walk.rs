@@ -40,6 +40,8 @@ pub struct Stretch {
     pub rows: Vec<(Bytes, Bytes)>,
     /// The last key passed, from which the next stretch goes on; `None`: this was the last one.
     pub cursor: Option<Bytes>,
+    /// The moment that was read.
+    pub position: u64,
 }
 
 impl Stretch {
@@ -114,7 +116,7 @@ impl Store {
                     let row = (key, row.value);
                     if bytes > 0 && bytes + carried_bytes(&row) > bytes_max {
                         let cursor = rows.last().map(|(key, _): &(Bytes, Bytes)| key.clone());
-                        return Ok(Stretch { rows, cursor });
+                        return Ok(Stretch { rows, cursor, position: snapshot.position().0 });
                     }
                     bytes += carried_bytes(&row);
                     rows.push(row);
@@ -125,7 +127,7 @@ impl Store {
                 }
             }
         }
-        Ok(Stretch { rows, cursor: None })
+        Ok(Stretch { rows, cursor: None, position: snapshot.position().0 })
     }
 
     /// All users, without secrets, if any was added or removed after `position`; and when. Before them stands the row that
@@ -145,7 +147,10 @@ impl Store {
             rows.extend(others.map(|(key, row)| (key, row.value)));
             match last {
                 Some(last) if page.more => range = range.after(&last),
-                _ => return Ok(Some((changed.version.0, Stretch { rows, cursor: None }))),
+                _ => {
+                    let stretch = Stretch { rows, cursor: None, position: snapshot.position().0 };
+                    return Ok(Some((changed.version.0, stretch)));
+                }
             }
         }
     }

@@ -213,6 +213,7 @@ impl Derived<'_> {
                 if let (Some(reason), true) = (loss, is_told) {
                     self.lose(bucket, &object, &row, reason);
                 }
+                self.out.step().await?;
                 continue;
             }
             if row.id == VersionId::Null {
@@ -229,8 +230,10 @@ impl Derived<'_> {
         }
         for (sequence, row) in kept {
             self.announce(bucket, &object, sequence, row).await?;
+            // A key may have more versions than a commit takes; nobody sees one without the others.
+            self.out.step().await?;
         }
-        self.out.step().await
+        Ok(())
     }
 
     /// Writes a version with its entry, and counts what it refers to.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
 use anyhow::{Context, ensure};
-use ashlar_chain::{Artifact, Deployed, Registry, deploy, light};
+use ashlar_chain::{Artifact, Deployed, Finality, Registry, deploy, light};
 use ashlar_verify::{Checkpoint, Trust, TrustFormat};
 
 use super::chain::{Account, Connected};
@@ -94,7 +94,15 @@ pub(super) async fn trust(
     receipt_key: [u8; 32],
 ) -> anyhow::Result<Trust> {
     let (endpoints, publisher) = (&chain.endpoints, &chain.publisher.sender);
-    let head = light::header(endpoints, BlockId::latest()).await.context("asking for the chain's head")?;
+    // A block that stays: a checkpoint that the chain took back would fail every verifier.
+    let block = match chain.finality {
+        Finality::Finalized => BlockId::finalized(),
+        Finality::Depth(depth) => {
+            let head = endpoints.any(|endpoint| endpoint.block_number()).await?;
+            BlockId::from(head.saturating_sub(depth))
+        }
+    };
+    let head = light::header(endpoints, block).await.context("asking for a block of the chain that stays")?;
     let ours = Trust {
         format: TrustFormat::V1,
         chain: chain.kind,

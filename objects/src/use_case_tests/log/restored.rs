@@ -1,5 +1,7 @@
 //! What recovery rows restore in another store is there again, byte for byte.
 
+use std::collections::BTreeSet;
+
 use ashlar_metadata::namespace::log::GenerationRow;
 
 use super::*;
@@ -21,7 +23,7 @@ async fn restore(log: &Log, entries: &[LogEntry]) -> (Log, Restored) {
 async fn finish(log: &Log, kv: Arc<dyn OrderedKv>, mut restoration: Restoration) -> (Log, Restored) {
     restoration.settle().await.unwrap();
     let on = TestStore::on(Arc::clone(&kv), log.bench.test.nodes.clone()).await;
-    let adopted = on.store.adopt_shards().await.unwrap();
+    let adopted = on.store.adopt_shards(&BTreeSet::new()).await.unwrap();
     let restored = restoration.finish(&adopted, GenerationRow::default()).await.unwrap();
     let bench = Bench {
         test: TestStore::on(kv, log.bench.test.nodes.clone()).await,
