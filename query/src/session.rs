@@ -1,0 +1,309 @@
+//! One connection's SQL: prepare, execute, settings, transactions. What every front door speaks to.
+//!
+//! A front door authenticates, makes a [`Session`] of the caller's request, and keeps it as long as the
+//! connection lasts. [`Session::prepare`] tells parameters and columns; [`Session::execute`] runs. Every
+//! execution outside of a transaction sees the present; within one, all see the moment of BEGIN.
+//!
+//! Invariant: an answer's rows are of one moment, authorised at this execution for this caller; dropping an
+//! answer or a future frees what it holds at once. Deliberately knows no wire form.
+
+pub(crate) mod names;
+mod parse;
+mod planning;
+mod rows;
+mod settings;
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ashlar_objects::access::{Principal, RequestContext};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
+
+pub use self::parse::split;
+use self::parse::{Parsed, Step};
+use self::planning::Planner;
+use self::settings::Settings;
+use self::transaction::Transaction;
+use crate::engine::{Engine, running::Entry};
+use crate::error::{SqlError, SqlState};
+
+/// A connection.
+pub struct Session {
+    engine: Engine,
+    cx: Arc<RequestContext>,
+    settings: Settings,
+    transaction: Option<Transaction>,
+}
+
+/// A prepared statement. Cheap to clone; good for this session, or another of the same caller.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    text: Arc<str>,
+    step: Arc<Step>,
+    plan: Option<Arc<LogicalPlan>>,
+    parameter_types: Vec<DataType>,
+    schema: Option<SchemaRef>,
+    tag: &'static str,
+}
+
+impl Prepared {
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What `$1`, `$2`, … are; text where the statement leaves it open.
+    pub fn parameter_types(&self) -> &[DataType] {
+        &self.parameter_types
+    }
+
+    /// The columns of its rows; `None`: it gives none.
+    pub fn schema(&self) -> Option<&SchemaRef> {
+        self.schema.as_ref()
+    }
+
+    /// The first words of the statement, as PostgreSQL's command tags have them: `SELECT`, `CREATE TABLE`, …
+    pub fn tag(&self) -> &'static str {
+        self.tag
+    }
+}
+
+/// What an execution gives.
+pub enum Outcome {
+    /// Rows as they come. An error ends them; only a stream that ended without one is whole.
+    Rows(SendableRecordBatchStream),
+    /// It is done.
+    Affected {
+        /// As [`Prepared::tag`].
+        tag: &'static str,
+        /// Rows written, of statements that write rows.
+        rows: Option<u64>,
+    },
+}
+
+/// Where a session stands, as PostgreSQL tells its clients after every statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionState {
+    /// No transaction.
+    Idle,
+    /// Within one.
+    Open,
+    /// Within one that failed: everything but ROLLBACK is refused.
+    Failed,
+}
+
+impl Session {
+    /// A session for a caller who was authenticated. The context's principal is who every object is
+    /// authorised for; anonymous callers get no session.
+    pub fn new(engine: &Engine, cx: RequestContext) -> Result<Self, SqlError> {
+        if cx.principal == Principal::Anonymous {
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, "SQL needs credentials"));
+        }
+        let settings = Settings::new(engine.inner.config.statement_timeout);
+        Ok(Self { engine: engine.clone(), cx: Arc::new(cx), settings, transaction: None })
+    }
+
+    /// Whether a transaction is open.
+    pub fn transaction_state(&self) -> TransactionState {
+        match &self.transaction {
+            None => TransactionState::Idle,
+            Some(transaction) if transaction.failed => TransactionState::Failed,
+            Some(_) => TransactionState::Open,
+        }
+    }
+
+    /// A setting as SHOW has it; `None`: there is none of this name.
+    pub fn setting(&self, name: &str) -> Option<String> {
+        self.settings.show(name)
+    }
+
+    /// Changes a setting as SET does.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
+        self.settings.set(name, value)
+    }
+
+    /// Parses and plans one statement. Names are looked up and columns read, as the caller may.
+    pub async fn prepare(&mut self, text: &str) -> Result<Prepared, SqlError> {
+        let prepared = self.prepare_inner(text).await;
+        self.after(prepared)
+    }
+
+    async fn prepare_inner(&mut self, text: &str) -> Result<Prepared, SqlError> {
+        let Parsed { step, tag } = parse::one(text)?;
+        self.refuse_in_failed(&step)?;
+        let mut prepared = Prepared {
+            text: Arc::from(text),
+            step: Arc::new(step),
+            plan: None,
+            parameter_types: Vec::new(),
+            schema: None,
+            tag,
+        };
+        match &*prepared.step {
+            Step::Plan(_) => {
+                let (planner, step) = (self.planner(), Arc::clone(&prepared.step));
+                let work = async move {
+                    let Step::Plan(statement) = &*step else { unreachable!("matched above") };
+                    planner.plan(statement).await
+                };
+                let plan = self.within_timeout(self.engine.inner.executor.run(work)).await?;
+                prepared.parameter_types = planning::parameter_types(&plan)?;
+                let rows =
+                    !plan.schema().fields().is_empty() || matches!(plan, LogicalPlan::EmptyRelation(_));
+                prepared.schema = rows.then(|| Arc::new(plan.schema().as_arrow().clone()));
+                prepared.plan = Some(Arc::new(plan));
+            }
+            Step::Show(name) => prepared.schema = Some(rows::one_column(name)),
+            _ => {}
+        }
+        Ok(prepared)
+    }
+
+    /// Runs a prepared statement with its parameters, in order.
+    pub async fn execute(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, SqlError> {
+        let outcome = self.execute_inner(prepared, parameters).await;
+        self.after(outcome)
+    }
+
+    /// Prepares and runs.
+    pub async fn query(&mut self, text: &str, parameters: Vec<ScalarValue>) -> Result<Outcome, SqlError> {
+        let prepared = self.prepare(text).await?;
+        self.execute(&prepared, parameters).await
+    }
+
+    async fn execute_inner(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, SqlError> {
+        self.refuse_in_failed(&prepared.step)?;
+        if parameters.len() != prepared.parameter_types.len() {
+            return Err(SqlError::invalid(format!(
+                "the statement has {} parameters and {} were given",
+                prepared.parameter_types.len(),
+                parameters.len()
+            )));
+        }
+        let done = Outcome::Affected { tag: prepared.tag, rows: None };
+        match &*prepared.step {
+            Step::Plan(_) => self.run_plan(prepared, parameters).await,
+            Step::Set(assignments) => {
+                let mut settings = self.settings.clone();
+                for (name, value) in assignments {
+                    settings.assign(name, value.as_deref())?;
+                }
+                self.settings = settings;
+                Ok(done)
+            }
+            Step::Show(name) => {
+                let value = self.settings.show(name).ok_or_else(|| settings::unknown(name))?;
+                Ok(Outcome::Rows(rows::one_value(name, &value)?))
+            }
+            Step::Begin => {
+                if self.transaction.is_some() {
+                    return Err(SqlError::new(SqlState::ActiveTransaction, "a transaction is open already")
+                        .hint("COMMIT or ROLLBACK it first"));
+                }
+                self.transaction = Some(Transaction::begin(&self.engine).await?);
+                Ok(done)
+            }
+            Step::Commit | Step::Rollback if self.transaction.is_none() => {
+                Err(SqlError::new(SqlState::NoActiveTransaction, "no transaction is open"))
+            }
+            Step::Commit => {
+                let transaction = self.transaction.take().expect("matched above");
+                if transaction.failed {
+                    // What PostgreSQL answers: nothing was committed, and the tag says so.
+                    return Ok(Outcome::Affected { tag: "ROLLBACK", rows: None });
+                }
+                Ok(done)
+            }
+            Step::Rollback => {
+                self.transaction = None;
+                Ok(done)
+            }
+            Step::Unsupported(what) => Err(SqlError::unsupported(what)),
+        }
+    }
+
+    async fn run_plan(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, SqlError> {
+        let plan = prepared.plan.as_ref().expect("a planned statement has a plan");
+        let (planner, plan) = (self.planner(), Arc::clone(plan));
+        let schema = prepared.schema.clone().unwrap_or_else(|| Arc::new(plan.schema().as_arrow().clone()));
+        let entry = self.entry(&prepared.text);
+        let deadline = self.settings.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
+        let permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
+        let work = async move { planner.execute(&plan, parameters).await };
+        let running = self.within_timeout(self.engine.inner.executor.run(work)).await?;
+        Ok(Outcome::Rows(rows::stream(&self.engine.inner.executor, running, schema, permit, entry, deadline)))
+    }
+
+    fn planner(&self) -> Planner {
+        Planner {
+            engine: self.engine.clone(),
+            cx: Arc::clone(&self.cx),
+            settings: self.settings.clone(),
+            moment: self.transaction.as_ref().map(Transaction::moment),
+        }
+    }
+
+    fn entry(&self, text: &str) -> Entry {
+        let (user, id) = match &self.cx.principal {
+            Principal::User(user) => (user.name.clone(), Some(user.id.clone())),
+            Principal::Anonymous | Principal::System => ("system".to_owned(), None),
+        };
+        self.engine.inner.running.enter(user, id, text)
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        work: impl Future<Output = Result<T, SqlError>>,
+    ) -> Result<T, SqlError> {
+        match self.settings.statement_timeout() {
+            None => work.await,
+            Some(timeout) => within(timeout, work).await,
+        }
+    }
+
+    /// After an error in a transaction nothing but its end is taken.
+    fn after<T>(&mut self, result: Result<T, SqlError>) -> Result<T, SqlError> {
+        if let (Err(_), Some(transaction)) = (&result, &mut self.transaction) {
+            transaction.failed = true;
+        }
+        result
+    }
+
+    fn refuse_in_failed(&self, step: &Step) -> Result<(), SqlError> {
+        let failed = self.transaction_state() == TransactionState::Failed;
+        if failed && !matches!(step, Step::Commit | Step::Rollback) {
+            return Err(SqlError::new(
+                SqlState::InFailedTransaction,
+                "the transaction failed; statements are refused until it ends",
+            )
+            .hint("ROLLBACK"));
+        }
+        Ok(())
+    }
+}
+
+async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T, SqlError>>,
+) -> Result<T, SqlError> {
+    tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| Err(SqlError::timed_out()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! From a statement to a plan, and from a plan to rows.
+//!
+//! Invariant: all locations that a plan reads are resolved at one moment, right before it runs; planning reads
+//! columns only, under a lease that ends with it. What the caller may not read is an error in both.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ashlar_objects::access::RequestContext;
+use ashlar_objects::pinning::Moment;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
+use datafusion::sql::parser::Statement;
+
+use super::names::Names;
+use super::settings::Settings;
+use super::transaction::Shared;
+use crate::engine::Engine;
+use crate::error::SqlError;
+use crate::location::Location;
+use crate::scan::lease::HeldLease;
+use crate::scan::pins::Pins;
+use crate::scan::table::ObjectsTable;
+
+/// Most parameters of a statement.
+const PARAMETERS_MAX: usize = 1_000;
+
+/// Plans and runs for one caller.
+#[derive(Clone)]
+pub(crate) struct Planner {
+    pub(crate) engine: Engine,
+    pub(crate) cx: Arc<RequestContext>,
+    pub(crate) settings: Settings,
+    /// Of an open transaction.
+    pub(crate) moment: Option<Shared>,
+}
+
+impl Planner {
+    /// Looks names up and plans.
+    pub(crate) async fn plan(&self, statement: &Statement) -> Result<LogicalPlan, SqlError> {
+        let mut statement = statement.clone();
+        let names = Names::resolve(self, &mut statement).await?;
+        let state = self.state(Arc::new(names), None)?;
+        let plan = state.statement_to_plan(statement).await?;
+        Ok(plan)
+    }
+
+    /// Runs a plan as of now, or of the transaction's moment.
+    pub(crate) async fn execute(
+        &self,
+        plan: &LogicalPlan,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<SendableRecordBatchStream, SqlError> {
+        let mut plan = plan.clone();
+        if !parameters.is_empty() {
+            plan = plan.with_param_values(ParamValues::from(parameters))?;
+        }
+        let state = self.state(Arc::new(Names::default()), None)?;
+        let plan = state.optimize(&plan)?;
+        let locations = locations(&plan)?;
+        let pins = if locations.is_empty() {
+            None
+        } else {
+            let (lease, moment) = self.moment().await?;
+            let store = &self.engine.inner.store;
+            Some(Pins::resolve(store, &self.cx, lease, &moment, locations).await?)
+        };
+        let state = self.state(Arc::new(Names::default()), pins)?;
+        let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
+        Ok(execute_stream(physical, state.task_ctx())?)
+    }
+
+    /// The transaction's moment, else the present.
+    pub(crate) async fn moment(&self) -> Result<(Arc<HeldLease>, Moment), SqlError> {
+        match &self.moment {
+            Some(shared) => shared.open(),
+            None => HeldLease::take(&self.engine.inner.store, &self.engine.inner.upkeep).await,
+        }
+    }
+
+    /// DataFusion's view of this session.
+    fn state(&self, names: Arc<Names>, pins: Option<Pins>) -> Result<SessionState, SqlError> {
+        let base = &self.engine.inner.base;
+        let environment = self.engine.inner.environment(pins.as_ref())?;
+        let mut config = base.config().clone();
+        config.options_mut().execution.time_zone = Some(self.settings.time_zone().to_owned());
+        if let Some(pins) = pins {
+            config = config.with_extension(Arc::new(pins));
+        }
+        Ok(SessionStateBuilder::new_from_existing(base.clone())
+            .with_config(config)
+            .with_runtime_env(environment)
+            .with_catalog_list(names)
+            .build())
+    }
+}
+
+/// Where a plan reads, each place once.
+fn locations(plan: &LogicalPlan) -> Result<Vec<Location>, SqlError> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(table) = provider.downcast_ref::<ObjectsTable>()
+            && !found.contains(&table.location)
+        {
+            found.push(table.location.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// Types of `$1`, `$2`, … in order.
+pub(crate) fn parameter_types(plan: &LogicalPlan) -> Result<Vec<DataType>, SqlError> {
+    let mut by_number = BTreeMap::new();
+    for (name, data_type) in plan.get_parameter_types()? {
+        let number: usize = name
+            .trim_start_matches('$')
+            .parse()
+            .ok()
+            .filter(|number| (1..=PARAMETERS_MAX).contains(number))
+            .ok_or_else(|| SqlError::syntax(format!("{name} is no parameter")).hint("write $1, $2, …"))?;
+        by_number.insert(number, data_type.unwrap_or(DataType::Utf8));
+    }
+    let count = by_number.keys().next_back().copied().unwrap_or(0);
+    Ok((1..=count).map(|number| by_number.remove(&number).unwrap_or(DataType::Utf8)).collect())
+}

@@ -1,0 +1,58 @@
+//! A transaction: one moment for all its reads.
+//!
+//! Invariant: from BEGIN to its end every statement reads what that moment showed. Dropping it lets go of the
+//! moment.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ashlar_objects::pinning::Moment;
+
+use crate::engine::Engine;
+use crate::error::{SqlError, SqlState};
+use crate::scan::lease::HeldLease;
+
+/// Longest life of a transaction: its moment keeps old rows of metadata.
+pub(crate) const TRANSACTION_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// One moment under a lease, and until when it may be asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) lease: Arc<HeldLease>,
+    pub(crate) moment: Moment,
+    until: Instant,
+}
+
+impl Shared {
+    /// Its parts, unless it is over.
+    pub(crate) fn open(&self) -> Result<(Arc<HeldLease>, Moment), SqlError> {
+        if Instant::now() > self.until {
+            return Err(SqlError::new(
+                SqlState::SnapshotTooOld,
+                format!("a transaction lasts at most {} minutes", TRANSACTION_MAX.as_secs() / 60),
+            ));
+        }
+        Ok((Arc::clone(&self.lease), self.moment.clone()))
+    }
+}
+
+/// An open transaction.
+pub(crate) struct Transaction {
+    shared: Shared,
+    /// A statement failed: only its end is taken.
+    pub(crate) failed: bool,
+}
+
+impl Transaction {
+    /// Begins with the present.
+    pub(crate) async fn begin(engine: &Engine) -> Result<Self, SqlError> {
+        let (lease, moment) = HeldLease::take(&engine.inner.store, &engine.inner.upkeep).await?;
+        let until = Instant::now() + TRANSACTION_MAX;
+        Ok(Self { shared: Shared { lease, moment, until }, failed: false })
+    }
+
+    /// What its statements read.
+    pub(crate) fn moment(&self) -> Shared {
+        self.shared.clone()
+    }
+}
