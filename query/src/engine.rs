@@ -124,6 +124,15 @@ impl Engine {
         })
     }
 
+    /// Runs work of a front door on the threads of SQL: what plans or computes does not belong on those that
+    /// serve. It ends with whoever waits for it.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        self.inner.executor.run(work).await
+    }
+
     /// Waits until what statements left to do is done: leases released, above all. Stop the front doors first.
     pub async fn drain(&self) {
         self.inner.upkeep.drain().await;

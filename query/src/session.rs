@@ -116,6 +116,22 @@ impl Session {
         }
     }
 
+    /// Whose it is.
+    pub fn user(&self) -> &str {
+        match &self.cx.principal {
+            Principal::User(user) => &user.name,
+            Principal::Anonymous | Principal::System => "system",
+        }
+    }
+
+    /// Tells that a statement failed outside of [`Session::execute`]: while its rows streamed, or in the front
+    /// door. An open transaction then takes nothing but its end.
+    pub fn fail(&mut self) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.failed = true;
+        }
+    }
+
     /// A setting as SHOW has it; `None`: there is none of this name.
     pub fn setting(&self, name: &str) -> Option<String> {
         self.settings.show(name)

@@ -14,7 +14,8 @@ const KEPT_BYTES_MAX: usize = 256;
 const SEARCH_PATH_MAX: usize = 16;
 
 /// Names with the one value that holds. SET to it succeeds, to another fails.
-const FIXED: [(&str, &str); 12] = [
+const FIXED: [(&str, &str); 13] = [
+    ("server_version_num", "160004"),
     ("client_encoding", "UTF8"),
     ("server_encoding", "UTF8"),
     ("standard_conforming_strings", "on"),
@@ -88,7 +89,8 @@ impl Settings {
             "application_name" => self.application_name.clone(),
             "extra_float_digits" => self.extra_float_digits.to_string(),
             "client_min_messages" => self.client_min_messages.clone(),
-            "server_version" => format!("{} (Ashlar)", env!("CARGO_PKG_VERSION")),
+            // The PostgreSQL whose clients are served: they choose by it what they ask.
+            "server_version" => format!("16.4 (Ashlar {})", env!("CARGO_PKG_VERSION")),
             name => FIXED.iter().find(|(fixed, _)| *fixed == name)?.1.to_owned(),
         })
     }
