@@ -31,6 +31,7 @@ fn sources() -> Vec<PathBuf> {
         "storage-node/disk/src",
         "objects/src",
         "query/src",
+        "query/doors/src",
         "s3-gateway/src",
         "chain/src",
         "chain/dev-chain/src",
