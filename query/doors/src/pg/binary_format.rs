@@ -2,7 +2,6 @@
 //!
 //! Invariant: the lengths and counts written are those of the bytes that follow. Pure.
 
-use arrow::array::Array;
 use bytes::{BufMut, BytesMut};
 
 use super::cells::Cells;
