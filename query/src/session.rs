@@ -133,10 +133,14 @@ impl Session {
     }
 
     async fn prepare_inner(&mut self, text: &str) -> Result<Prepared, SqlError> {
-        let Parsed { step, tag } = parse::one(text)?;
+        let text: Arc<str> = Arc::from(text);
+        let to_parse = Arc::clone(&text);
+        // On the threads of SQL: their stacks are made for deep statements.
+        let Parsed { step, tag } =
+            self.engine.inner.executor.run(async move { parse::one(&to_parse) }).await?;
         self.refuse_in_failed(&step)?;
         let mut prepared = Prepared {
-            text: Arc::from(text),
+            text,
             step: Arc::new(step),
             plan: None,
             parameter_types: Vec::new(),

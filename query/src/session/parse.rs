@@ -3,6 +3,8 @@
 //! Invariant: depth and length of what is parsed are bounded, and every kind of statement is named here: planned,
 //! handled by the session, or refused as not supported. Deliberately looks up no names.
 
+mod depth;
+
 use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
@@ -11,8 +13,6 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 
 use crate::error::{SqlError, SqlState};
 
-/// Longest text of one call.
-const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting of a statement.
 const DEPTH_MAX: usize = 64;
 /// Most statements of one text.
@@ -42,14 +42,22 @@ pub(crate) enum Step {
 
 /// Splits a text into its statements, for protocols that send several at once. Each is prepared on its own.
 pub fn split(text: &str) -> Result<Vec<String>, SqlError> {
-    let statements = statements(text)?;
+    let mut statements = Vec::new();
+    let mut from = 0;
+    for at in depth::semicolons(&depth::tokens(text)?, text).into_iter().chain([text.len()]) {
+        let statement = text.get(from..at).unwrap_or_default().trim();
+        if !statement.is_empty() {
+            statements.push(statement.to_owned());
+        }
+        from = at + 1;
+    }
     if statements.len() > STATEMENTS_MAX {
         return Err(SqlError::new(
             SqlState::ProgramLimitExceeded,
             format!("more than {STATEMENTS_MAX} statements at once"),
         ));
     }
-    Ok(statements.iter().map(ToString::to_string).collect())
+    Ok(statements)
 }
 
 /// The one statement of a text.
@@ -63,12 +71,7 @@ pub(crate) fn one(text: &str) -> Result<Parsed, SqlError> {
 }
 
 fn statements(text: &str) -> Result<VecDeque<Statement>, SqlError> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(SqlError::new(
-            SqlState::ProgramLimitExceeded,
-            format!("a statement has at most {TEXT_BYTES_MAX} bytes"),
-        ));
-    }
+    depth::check(&depth::tokens(text)?)?;
     let mut parser = parser(text)?;
     parser.parse_statements().map_err(of_parser)
 }

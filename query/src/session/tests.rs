@@ -2,5 +2,6 @@
 
 mod bench;
 mod reading;
+mod standing;
 
 use bench::Bench;
