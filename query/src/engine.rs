@@ -5,6 +5,7 @@
 
 mod admission;
 mod executor;
+pub(crate) mod interrupt;
 mod memory;
 pub(crate) mod running;
 

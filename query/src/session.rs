@@ -249,7 +249,8 @@ impl Session {
         let entry = self.entry(&prepared.text);
         let deadline = self.settings.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
         let permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
-        let work = async move { planner.execute(&plan, parameters).await };
+        let cancel = entry.statement.cancel.clone();
+        let work = async move { planner.execute(&plan, parameters, &cancel).await };
         let running = self.within_timeout(self.engine.inner.executor.run(work)).await?;
         Ok(Outcome::Rows(rows::stream(&self.engine.inner.executor, running, schema, permit, entry, deadline)))
     }

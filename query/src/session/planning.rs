@@ -17,10 +17,13 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::sql::parser::Statement;
 
+use tokio_util::sync::CancellationToken;
+
 use super::names::Names;
 use super::settings::Settings;
 use super::transaction::Shared;
 use crate::engine::Engine;
+use crate::engine::interrupt::interruptible;
 use crate::error::SqlError;
 use crate::location::Location;
 use crate::scan::lease::HeldLease;
@@ -55,6 +58,7 @@ impl Planner {
         &self,
         plan: &LogicalPlan,
         parameters: Vec<ScalarValue>,
+        cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream, SqlError> {
         let mut plan = plan.clone();
         if !parameters.is_empty() {
@@ -72,6 +76,7 @@ impl Planner {
         };
         let state = self.state(Arc::new(Names::default()), pins)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
+        let physical = interruptible(physical, cancel)?;
         Ok(execute_stream(physical, state.task_ctx())?)
     }
 
