@@ -3,5 +3,6 @@
 mod bench;
 mod reading;
 mod standing;
+mod writing;
 
 use bench::Bench;
