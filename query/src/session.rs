@@ -28,7 +28,7 @@ pub use self::parse::split;
 use self::parse::{Parsed, Step};
 use self::planning::Planner;
 use self::settings::Settings;
-use self::transaction::Transaction;
+use self::transaction::{Shared, Transaction};
 use crate::engine::{Engine, running::Entry};
 use crate::error::{SqlError, SqlState};
 use crate::write::changes::Changes;
@@ -274,7 +274,11 @@ impl Session {
             Some(transaction) => (transaction.to_change(&self.engine, &self.cx).await?, false),
             None => (Changes::begin(&self.engine, &self.cx).await?, true),
         };
-        let planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
+        let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
+        if planner.moment.is_none() {
+            // One for all that the statement looks up and reads.
+            planner.moment = Some(Shared::take(&self.engine).await?);
+        }
         let (step, plan, text) =
             (Arc::clone(&prepared.step), prepared.plan.clone(), Arc::clone(&prepared.text));
         let cancel = entry.statement.cancel.clone();

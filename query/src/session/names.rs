@@ -34,9 +34,10 @@ use crate::scan::lease::HeldLease;
 use crate::scan::pins::Pins;
 use crate::scan::table::ObjectsTable;
 use crate::scan::{partitions, schema};
+use crate::system::{SYSTEM, SystemTable};
 
 /// Schemas that nothing can be made in.
-const BUILT_IN: [&str; 3] = ["system", "information_schema", "pg_catalog"];
+const BUILT_IN: [&str; 3] = [SYSTEM, "information_schema", "pg_catalog"];
 /// Deepest nesting of views.
 const VIEWS_DEPTH_MAX: usize = 16;
 /// Most tables that one statement names.
@@ -138,6 +139,12 @@ impl Names {
         reference: &TableReference,
         depth: usize,
     ) -> Result<(), SqlError> {
+        if reference.schema() == Some(SYSTEM) {
+            if let Some(table) = SystemTable::of_name(reference.table()) {
+                self.put(SYSTEM, reference.table(), Arc::new(table));
+            }
+            return Ok(());
+        }
         let Some(Catalogued { name, found, .. }) = planner.find(catalog, reference).await? else {
             return Ok(());
         };
@@ -160,6 +167,9 @@ impl Names {
 
     /// Columns of everything that the caller may list.
     async fn describe_all(&mut self, catalog: &Catalog) -> Result<(), SqlError> {
+        for (name, table) in SystemTable::ALL {
+            self.put(SYSTEM, name, Arc::new(table));
+        }
         let mut schemas = catalog.schemas().await?;
         schemas.extend(catalog.schema(DEFAULT_SCHEMA).await?.map(|found| found.definition));
         for schema in schemas {

@@ -29,6 +29,7 @@ use crate::location::{Keys, Location};
 use crate::scan::lease::HeldLease;
 use crate::scan::pins::Pins;
 use crate::scan::table::ObjectsTable;
+use crate::system::Caller;
 use crate::write::changes::Changes;
 use crate::write::rows::{self, Target};
 use crate::write::staged_store::StagedStore;
@@ -162,6 +163,8 @@ impl Planner {
         let environment = self.engine.inner.environment(pins.as_ref(), staged)?;
         let mut config = base.config().clone();
         config.options_mut().execution.time_zone = Some(self.settings.time_zone().to_owned());
+        let caller = Caller { engine: self.engine.clone(), cx: Arc::clone(&self.cx) };
+        config = config.with_extension(Arc::new(caller));
         if let Some(pins) = pins {
             config = config.with_extension(Arc::new(pins));
         }

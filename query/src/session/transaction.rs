@@ -26,6 +26,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The present.
+    pub(crate) async fn take(engine: &Engine) -> Result<Self, SqlError> {
+        let (lease, moment) = HeldLease::take(&engine.inner.store, &engine.inner.upkeep).await?;
+        Ok(Self { lease, moment, until: Instant::now() + TRANSACTION_MAX })
+    }
+
     /// Its parts, unless it is over.
     pub(crate) fn open(&self) -> Result<(Arc<HeldLease>, Moment), SqlError> {
         if Instant::now() > self.until {
@@ -49,9 +55,7 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Begins with the present.
     pub(crate) async fn begin(engine: &Engine) -> Result<Self, SqlError> {
-        let (lease, moment) = HeldLease::take(&engine.inner.store, &engine.inner.upkeep).await?;
-        let until = Instant::now() + TRANSACTION_MAX;
-        Ok(Self { shared: Shared { lease, moment, until }, changes: None, failed: false })
+        Ok(Self { shared: Shared::take(engine).await?, changes: None, failed: false })
     }
 
     /// What it wrote so far.

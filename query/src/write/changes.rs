@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ashlar_objects::Error as StoreError;
-use ashlar_objects::access::RequestContext;
+use ashlar_objects::access::{Principal, RequestContext};
 use ashlar_objects::object_lock::Lock;
 use ashlar_objects::pinning::PinnedObject;
 use ashlar_objects::publish::{GroupId, Precondition};
@@ -35,6 +35,8 @@ struct State {
     removals: Vec<(BucketName, ObjectKey)>,
     schemas: HashMap<String, Option<SchemaDefinition>>,
     tables: HashMap<(String, String), Option<TableDefinition>>,
+    /// Something of Ashlar's own is changed, too, which the caller himself may not.
+    as_system: bool,
     published: bool,
 }
 
@@ -85,8 +87,10 @@ impl Changes {
         let at = (request.bucket.clone(), request.key.clone());
         let staged = self.engine.inner.store.stage(cx, self.group, request).await;
         staged.map_err(|e| SqlError::of_store(&what, &e))?;
+        let mut state = self.state.lock();
+        state.as_system |= cx.principal == Principal::System;
         // What is written again is not removed.
-        self.state.lock().removals.retain(|removed| *removed != at);
+        state.removals.retain(|removed| *removed != at);
         Ok(())
     }
 
@@ -143,6 +147,7 @@ impl Changes {
         let may = self.engine.inner.store.may_remove(cx, bucket, key).await;
         may.map_err(|e| SqlError::of_store(&format!("s3://{bucket}/{key}"), &e))?;
         let mut state = self.state.lock();
+        state.as_system |= cx.principal == Principal::System;
         let at = (bucket.clone(), key.clone());
         if !state.removals.contains(&at) {
             state.removals.push(at);
@@ -227,13 +232,14 @@ impl Changes {
 
     /// Makes all of it visible at once, or nothing.
     pub(crate) async fn publish(&self) -> Result<(), SqlError> {
-        let (preconditions, removals) = {
+        let (preconditions, removals, as_system) = {
             let state = self.state.lock();
-            (state.preconditions.clone(), state.removals.clone())
+            (state.preconditions.clone(), state.removals.clone(), state.as_system)
         };
         // Each object was authorised when it was staged or marked, as whoever must be allowed.
+        let cx = if as_system { system(&self.cx) } else { RequestContext::clone(&self.cx) };
         let store = &self.engine.inner.store;
-        let done = store.publish_and_remove(&system(&self.cx), self.group, preconditions, removals).await;
+        let done = store.publish_and_remove(&cx, self.group, preconditions, removals).await;
         match done {
             Ok(_) => {
                 self.state.lock().published = true;
