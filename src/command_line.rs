@@ -61,6 +61,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<BucketsCommand>,
     },
+    /// Run SQL
+    Sql {
+        #[command(flatten)]
+        server: ServerAddress,
+        /// The statements, separated by semicolons; the last one's answer is shown
+        statements: String,
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+        format: SqlFormat,
+    },
     /// The proof that an object is in the log, as a file that anybody can check
     Proof {
         #[command(flatten)]
@@ -88,6 +98,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// A table; at most 10,000 rows
+    Table,
+    /// One JSON object a line
+    Json,
+    /// CSV with a heading
+    Csv,
+    /// An Arrow IPC stream
+    Arrow,
 }
 
 /// What a process can be.

@@ -6,4 +6,5 @@ pub(crate) mod gateway;
 pub(crate) mod metadata;
 pub(crate) mod objects;
 pub(crate) mod publishing;
+pub(crate) mod query;
 pub(crate) mod storage;

@@ -25,7 +25,7 @@ use crate::data_directory::{self, DirectoryLock, GivenRoot, Layout};
 use crate::process::{self, StopSignals};
 use crate::progress::Progress;
 use crate::roles::storage::StorageNodes;
-use crate::roles::{gateway, metadata, objects, publishing};
+use crate::roles::{gateway, metadata, objects, publishing, query};
 use crate::{logging, output};
 use announcement::Announcement;
 
@@ -150,6 +150,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         None => None,
     };
 
+    let sql = query::open(&store, &opened.tree.data_dir)?;
     let s3 = bind(opened.tree.s3.listen, "s3.listen").await?;
     let api = bind(opened.tree.api.listen, "api.listen").await?;
     let announcement = Announcement {
@@ -171,6 +172,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         coding: opened.tree.coding,
         s3_endpoint: format!("http://{}", announcement.s3),
         publishing: publishing.clone(),
+        sql: sql.clone(),
         stopping: stopping.clone(),
     });
     tasks.spawn(api::serve(api, server, closing.clone()));
@@ -190,6 +192,9 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     let orderly = async {
         let served = gateway.await;
         background.cancel();
+        if tokio::time::timeout(COMMIT_DRAIN_TIMEOUT, sql.drain()).await.is_err() {
+            tracing::warn!("statements under way did not end in time; what they staged is given up later");
+        }
         if tokio::time::timeout(COMMIT_DRAIN_TIMEOUT, store.drain()).await.is_err() {
             tracing::warn!("commits or background work under way did not end in time");
         }

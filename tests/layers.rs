@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "ashlar-disk",
             "ashlar-metadata",
             "ashlar-objects",
+            "ashlar-query",
             "ashlar-s3-gateway",
             "ashlar-storage-node",
             "ashlar-verify",

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ashlar_chunker::{ContentRoot, Digest, ObjectRoot};
 use ashlar_metadata::namespace::buckets::{BucketState, Versioning};
 use ashlar_metadata::namespace::manifests::{self, ManifestRow};
 use ashlar_metadata::namespace::publish::{self, GROUP_OBJECTS_MAX, GroupRow, StagedRow};
@@ -18,11 +19,14 @@ use crate::access::{Action, Principal, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::{Bucket, writer};
 use crate::error::Error;
+use crate::get::all_parts;
+use crate::leases::Pinned;
 use crate::log::{Logged, manifest_root};
 use crate::object_lock::{Lock, of_new_version};
 use crate::payload::Received;
+use crate::pinning::PinnedObject;
 use crate::put::{expiration, object_acl, plain_object, put_manifest, written};
-use crate::requests::{ObjectName, PutObject, Written};
+use crate::requests::{ObjectHead, ObjectName, PutObject, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::{BucketName, ETag, ObjectKey, PUT_BYTES_MAX, VersionId};
 use crate::versions::{KeyState, NewVersion};
@@ -330,6 +334,77 @@ impl Store {
             state.plan_new(transaction, snapshot, marker).await?;
         }
         Ok(())
+    }
+
+    /// Takes a staged object out of its group again; one that is not there is out already.
+    pub async fn unstage(
+        &self,
+        cx: &RequestContext,
+        group: GroupId,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<(), Error> {
+        let staged_key = publish::staged_key(group.0, bucket.as_str(), key.as_str());
+        for attempt in 0..ATTEMPTS_MAX {
+            back_off(attempt).await;
+            let snapshot = self.snapshot().await?;
+            let found = self.group(&*snapshot, cx, group).await?;
+            let Some(staged) = read::<StagedRow>(&*snapshot, &staged_key).await? else { return Ok(()) };
+            let row = GroupRow { staged: found.row.staged.saturating_sub(1), ..found.row };
+            let mut transaction = Transaction::default();
+            transaction.check_at(publish::key(group.0), found.version);
+            transaction.check_at(staged_key.clone(), staged.version);
+            transaction.drop_reference(&*snapshot, staged.row.object.manifest).await?;
+            transaction.delete(staged_key.clone());
+            transaction.put(publish::key(group.0), &row);
+            if transaction.commit(&self.inner.kv).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::ConditionalConflict)
+    }
+
+    /// What a group has staged, for who fills it to read before it is published. It stays as long as the group.
+    pub async fn pin_staged(&self, cx: &RequestContext, group: GroupId) -> Result<Vec<PinnedObject>, Error> {
+        let snapshot = self.snapshot().await?;
+        self.group(&*snapshot, cx, group).await?;
+        let staged = staged(&*snapshot, group).await?;
+        let mut pinned = Vec::with_capacity(staged.len());
+        for (bucket, key, StagedRow { object, .. }) in staged {
+            let manifest = read::<ManifestRow>(&*snapshot, &manifests::key(object.manifest)).await?;
+            let manifest =
+                manifest.ok_or_else(|| Error::internal("reading staged objects", "one has no manifest"))?;
+            let parts = all_parts(&*snapshot, object.manifest, manifest.row).await?;
+            let head = ObjectHead {
+                etag: object.etag,
+                length: object.length,
+                modified: self.inner.clock.now(),
+                version: None,
+                attributes: object.attributes,
+                tag_count: object.tags.0.len(),
+                checksum: object.checksum,
+                parts: Arc::from([]),
+                owner: writer(cx),
+                object_root: ObjectRoot(Digest(object.object_root)),
+                content_root: ContentRoot(Digest(object.content_root)),
+            };
+            let object = Pinned { head, manifest: object.manifest, parts };
+            pinned.push(PinnedObject { bucket, key, pinned: object });
+        }
+        Ok(pinned)
+    }
+
+    /// Whether a publish of this caller's could remove the key.
+    pub async fn may_remove(
+        &self,
+        cx: &RequestContext,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<(), Error> {
+        let snapshot = self.snapshot().await?;
+        let bucket = self.bucket(&*snapshot, bucket).await?;
+        let name = ObjectName::current(&bucket.name, key);
+        self.authorize_object(cx, Action::DeleteObject, &bucket, &name, None, None)
     }
 
     /// Gives a group up; what it staged becomes garbage.

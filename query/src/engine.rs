@@ -5,6 +5,7 @@
 
 mod admission;
 mod executor;
+pub(crate) mod interrupt;
 mod memory;
 pub(crate) mod running;
 
@@ -27,6 +28,7 @@ use crate::error::SqlError;
 use crate::scan::footers::Footers;
 use crate::scan::pinned_store::{ExecutionStores, PinnedStore};
 use crate::scan::pins::Pins;
+use crate::write::staged_store::StagedStore;
 
 /// The one catalog.
 pub(crate) const CATALOG: &str = "ashlar";
@@ -141,7 +143,11 @@ impl Engine {
 
 impl Inner {
     /// Memory, disk and objects of one execution.
-    pub(crate) fn environment(&self, pins: Option<&Pins>) -> Result<Arc<RuntimeEnv>, SqlError> {
+    pub(crate) fn environment(
+        &self,
+        pins: Option<&Pins>,
+        staged: Option<Arc<StagedStore>>,
+    ) -> Result<Arc<RuntimeEnv>, SqlError> {
         let mode = match &self.config.spill_dir {
             Some(dir) => DiskManagerMode::Directories(vec![dir.clone()]),
             None => DiskManagerMode::Disabled,
@@ -151,7 +157,7 @@ impl Inner {
             .with_max_temp_directory_size(self.config.query_spill_bytes_max)
             .with_max_spill_merge_fan_in(SPILL_FAN_IN_MAX);
         let memory = OfOneQuery::new(Arc::clone(&self.memory), self.config.query_memory_bytes_max);
-        let stores = ExecutionStores { pinned: Arc::new(PinnedStore::new(pins)) };
+        let stores = ExecutionStores { pinned: Arc::new(PinnedStore::new(pins)), staged };
         let built = RuntimeEnvBuilder::new()
             .with_disk_manager_builder(disk)
             .with_memory_pool(Arc::new(memory))

@@ -233,13 +233,19 @@ fn ours(error: &DataFusionError) -> Option<SqlError> {
                 Some(&**inner)
             }
             Some(DataFusionError::Shared(inner)) => Some(&**inner),
-            _ => match at.downcast_ref::<ArrowError>() {
-                Some(ArrowError::ExternalError(inner)) => Some(&**inner),
+            Some(DataFusionError::IoError(inner)) => inner.get_ref().map(as_cause),
+            _ => match (at.downcast_ref::<ArrowError>(), at.downcast_ref::<std::io::Error>()) {
+                (Some(ArrowError::ExternalError(inner)), _) => Some(&**inner),
+                (Some(ArrowError::IoError(_, inner)), _) | (_, Some(inner)) => inner.get_ref().map(as_cause),
                 _ => at.source(),
             },
         };
     }
     None
+}
+
+fn as_cause<'e>(error: &'e (dyn StdError + Send + Sync + 'static)) -> &'e (dyn StdError + 'static) {
+    error
 }
 
 fn of_datafusion(error: &DataFusionError) -> SqlError {
@@ -331,6 +337,7 @@ mod tests {
             DataFusionError::ParquetError(Box::new(parquet)),
             DataFusionError::ArrowError(Box::new(arrow), None),
             DataFusionError::from(lost.clone()).context("reading"),
+            DataFusionError::IoError(std::io::Error::other(lost.clone())),
         ] {
             assert_eq!(SqlError::from(wrapped), lost);
         }

@@ -9,11 +9,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
 
+pub mod answer;
+mod catalog;
 pub mod engine;
 pub mod error;
 pub mod location;
 mod scan;
 pub mod session;
+mod system;
+mod write;
 
 pub use engine::{Engine, EngineConfig};
 pub use error::{SqlError, SqlState};

@@ -7,6 +7,7 @@
 //! Invariant: an answer's rows are of one moment, authorised at this execution for this caller; dropping an
 //! answer or a future frees what it holds at once. Deliberately knows no wire form.
 
+mod definitions;
 pub(crate) mod names;
 mod parse;
 mod planning;
@@ -27,9 +28,10 @@ pub use self::parse::split;
 use self::parse::{Parsed, Step};
 use self::planning::Planner;
 use self::settings::Settings;
-use self::transaction::Transaction;
+use self::transaction::{Shared, Transaction};
 use crate::engine::{Engine, running::Entry};
 use crate::error::{SqlError, SqlState};
+use crate::write::changes::Changes;
 
 /// A connection.
 pub struct Session {
@@ -149,10 +151,14 @@ impl Session {
     }
 
     async fn prepare_inner(&mut self, text: &str) -> Result<Prepared, SqlError> {
-        let Parsed { step, tag } = parse::one(text)?;
+        let text: Arc<str> = Arc::from(text);
+        let to_parse = Arc::clone(&text);
+        // On the threads of SQL: their stacks are made for deep statements.
+        let Parsed { step, tag } =
+            self.engine.inner.executor.run(async move { parse::one(&to_parse) }).await?;
         self.refuse_in_failed(&step)?;
         let mut prepared = Prepared {
-            text: Arc::from(text),
+            text,
             step: Arc::new(step),
             plan: None,
             parameter_types: Vec::new(),
@@ -168,9 +174,8 @@ impl Session {
                 };
                 let plan = self.within_timeout(self.engine.inner.executor.run(work)).await?;
                 prepared.parameter_types = planning::parameter_types(&plan)?;
-                let rows =
-                    !plan.schema().fields().is_empty() || matches!(plan, LogicalPlan::EmptyRelation(_));
-                prepared.schema = rows.then(|| Arc::new(plan.schema().as_arrow().clone()));
+                prepared.schema =
+                    planning::gives_rows(&plan).then(|| Arc::new(plan.schema().as_arrow().clone()));
                 prepared.plan = Some(Arc::new(plan));
             }
             Step::Show(name) => prepared.schema = Some(rows::one_column(name)),
@@ -210,7 +215,10 @@ impl Session {
         }
         let done = Outcome::Affected { tag: prepared.tag, rows: None };
         match &*prepared.step {
-            Step::Plan(_) => self.run_plan(prepared, parameters).await,
+            Step::Plan(_) if prepared.schema.is_some() => self.run_plan(prepared, parameters).await,
+            Step::Plan(_) | Step::CreateSchema { .. } | Step::Rename { .. } => {
+                self.change(prepared, parameters).await
+            }
             Step::Set(assignments) => {
                 let mut settings = self.settings.clone();
                 for (name, value) in assignments {
@@ -240,6 +248,9 @@ impl Session {
                     // What PostgreSQL answers: nothing was committed, and the tag says so.
                     return Ok(Outcome::Affected { tag: "ROLLBACK", rows: None });
                 }
+                if let Some(changes) = transaction.changes() {
+                    changes.publish().await?;
+                }
                 Ok(done)
             }
             Step::Rollback => {
@@ -261,9 +272,51 @@ impl Session {
         let entry = self.entry(&prepared.text);
         let deadline = self.settings.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
         let permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
-        let work = async move { planner.execute(&plan, parameters).await };
+        let cancel = entry.statement.cancel.clone();
+        let work = async move { planner.execute(&plan, parameters, &cancel).await };
         let running = self.within_timeout(self.engine.inner.executor.run(work)).await?;
         Ok(Outcome::Rows(rows::stream(&self.engine.inner.executor, running, schema, permit, entry, deadline)))
+    }
+
+    /// Runs a statement that changes something: in the transaction's changes, else in changes of its own.
+    async fn change(
+        &mut self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome, SqlError> {
+        let entry = self.entry(&prepared.text);
+        let _permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
+        let (changes, alone) = match &mut self.transaction {
+            Some(transaction) => (transaction.to_change(&self.engine, &self.cx).await?, false),
+            None => (Changes::begin(&self.engine, &self.cx).await?, true),
+        };
+        let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
+        if planner.moment.is_none() {
+            // One for all that the statement looks up and reads.
+            planner.moment = Some(Shared::take(&self.engine).await?);
+        }
+        let (step, plan, text) =
+            (Arc::clone(&prepared.step), prepared.plan.clone(), Arc::clone(&prepared.text));
+        let cancel = entry.statement.cancel.clone();
+        // Whoever goes away, or waits too long, takes the work with him.
+        let _cancel = cancel.clone().drop_guard();
+        let work = async move {
+            match (&*step, plan) {
+                (Step::CreateSchema { name, location, if_not_exists }, _) => {
+                    definitions::create_schema(&planner, name, location.as_deref(), *if_not_exists).await
+                }
+                (Step::Rename { from, to, if_exists }, _) => {
+                    definitions::rename(&planner, from, to, *if_exists).await
+                }
+                (_, Some(plan)) => planner.change(&text, &plan, parameters, &cancel).await,
+                _ => Err(SqlError::internal("running a statement", &"it has no plan")),
+            }
+        };
+        let rows = self.within_timeout(self.engine.inner.executor.run(work)).await?;
+        if alone {
+            changes.publish().await?;
+        }
+        Ok(Outcome::Affected { tag: prepared.tag, rows })
     }
 
     fn planner(&self) -> Planner {
@@ -272,6 +325,7 @@ impl Session {
             cx: Arc::clone(&self.cx),
             settings: self.settings.clone(),
             moment: self.transaction.as_ref().map(Transaction::moment),
+            changes: self.transaction.as_ref().and_then(Transaction::changes),
         }
     }
 

@@ -14,8 +14,8 @@ use crate::error::SqlError;
 const NICENESS: i32 = 10;
 /// Threads for work that blocks: spilling above all.
 const BLOCKING_THREADS_MAX: usize = 16;
-/// Stack of a thread: plans of deep expressions recurse.
-const STACK_BYTES: usize = 8 << 20;
+/// Stack of a thread: what walks deep statements recurses. Taken as it is used.
+const STACK_BYTES: usize = 32 << 20;
 
 /// Threads of their own at low priority.
 pub(crate) struct Executor {

@@ -99,6 +99,13 @@ impl Glob {
         Ok(Self { text: text.to_owned(), prefix, alternatives })
     }
 
+    /// Matches this key alone.
+    pub(crate) fn literal(key: &str) -> Self {
+        let tokens = key.chars().map(Token::Char).collect();
+        let text: String = key.chars().flat_map(|c| ['\\', c]).collect();
+        Self { text, prefix: key.to_owned(), alternatives: vec![tokens] }
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.text

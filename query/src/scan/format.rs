@@ -99,6 +99,22 @@ impl Format {
         (!packs_itself || compression == Compression::None).then_some(Self { kind, compression, csv })
     }
 
+    /// By the word after STORED AS.
+    pub(crate) fn of_word(word: &str) -> Result<Self, SqlError> {
+        let kind = match word.to_ascii_lowercase().as_str() {
+            "parquet" => FormatKind::Parquet,
+            "csv" => FormatKind::Csv,
+            "json" | "ndjson" | "jsonl" => FormatKind::Json,
+            "arrow" => FormatKind::Arrow,
+            _ => {
+                return Err(
+                    SqlError::unsupported(format!("format {word}")).hint("PARQUET, CSV, JSON or ARROW")
+                );
+            }
+        };
+        Ok(Self::plain(kind))
+    }
+
     /// Takes one option as a caller wrote it.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), SqlError> {
         let name = name.trim_start_matches("format.").to_ascii_lowercase();
@@ -164,6 +180,15 @@ impl Format {
     /// How whole files are packed, as DataFusion has it.
     pub(crate) fn packed(&self) -> FileCompressionType {
         FileCompressionType::from(self.compression_variant())
+    }
+
+    /// What a name ends with besides its format.
+    pub(crate) fn packing_extension(&self) -> &'static str {
+        match self.compression {
+            Compression::None => "",
+            Compression::Gzip => ".gz",
+            Compression::Zstd => ".zst",
+        }
     }
 
     fn compression_variant(&self) -> CompressionTypeVariant {

@@ -22,6 +22,7 @@ use url::Url;
 
 use super::lease::HeldLease;
 use super::pins::Pins;
+use crate::write::staged_store::{STAGED_URL, StagedStore};
 
 /// Under which URL scans find it.
 pub(crate) const PINNED_URL: &str = "ashlar-pinned://objects/";
@@ -137,6 +138,7 @@ impl ObjectStore for PinnedStore {
 #[derive(Debug)]
 pub(crate) struct ExecutionStores {
     pub(crate) pinned: Arc<PinnedStore>,
+    pub(crate) staged: Option<Arc<StagedStore>>,
 }
 
 impl ObjectStoreRegistry for ExecutionStores {
@@ -146,8 +148,12 @@ impl ObjectStoreRegistry for ExecutionStores {
     }
 
     fn get_store(&self, url: &Url) -> datafusion::error::Result<Arc<dyn ObjectStore>> {
-        if url.as_str() == PINNED_URL {
+        let root = url.join("/").map(String::from).unwrap_or_default();
+        if root == PINNED_URL {
             return Ok(Arc::<PinnedStore>::clone(&self.pinned));
+        }
+        if let (Some(staged), STAGED_URL) = (&self.staged, root.as_str()) {
+            return Ok(Arc::<StagedStore>::clone(staged));
         }
         let what = crate::SqlError::invalid("only objects of this store can be read and written");
         Err(what.into())

@@ -57,11 +57,33 @@ impl Pins {
         self.by_location.values().flat_map(|objects| objects.iter())
     }
 
-    /// These and others, of the same lease.
-    pub(crate) fn and(&self, others: Self) -> Self {
-        let mut by_location = self.by_location.clone();
-        by_location.extend(others.by_location);
-        Self { lease: Arc::clone(&self.lease), by_location }
+    /// The same with locations at which nothing was.
+    pub(crate) fn and_none_at(mut self, locations: Vec<Location>) -> Self {
+        self.by_location.extend(locations.into_iter().map(|location| (location, Arc::from([]))));
+        self
+    }
+
+    /// The same with what a transaction wrote and without what it removed.
+    pub(crate) fn changed(
+        mut self,
+        staged: &[PinnedObject],
+        is_removed: impl Fn(&PinnedObject) -> bool,
+    ) -> Self {
+        for (location, objects) in &mut self.by_location {
+            let written = staged
+                .iter()
+                .filter(|object| object.bucket == location.bucket)
+                .filter(|object| object.key.as_str().starts_with(location.prefix()))
+                .filter(|object| location.wants(object.key.as_str()));
+            let written: Vec<PinnedObject> = written.cloned().collect();
+            let kept = objects.iter().filter(|object| {
+                !is_removed(object) && !written.iter().any(|written| written.key == object.key)
+            });
+            let mut all: Vec<PinnedObject> = kept.cloned().collect();
+            all.extend(written);
+            *objects = all.into();
+        }
+        self
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use ashlar_objects::pinning::PinnedObject;
 use datafusion::arrow::csv::reader::Format as CsvReaderFormat;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::ipc::convert::fb_to_schema;
 use datafusion::arrow::ipc::reader::StreamReader;
+use datafusion::arrow::ipc::root_as_footer;
 use datafusion::arrow::json::reader::infer_json_schema;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::parquet_to_arrow_schema;
@@ -29,6 +31,10 @@ const SAMPLE_BYTES: u64 = 1 << 20;
 const SAMPLE_LINES: usize = 1_000;
 /// The magic that an Arrow file begins with; a stream begins otherwise.
 const ARROW_MAGIC: &[u8] = b"ARROW1";
+/// Length and magic at the end of an Arrow file.
+const ARROW_TRAILER_BYTES: u64 = 10;
+/// A footer that says it is longer is not read.
+const ARROW_FOOTER_BYTES_MAX: u64 = 64 << 20;
 /// Most columns of a table.
 const COLUMNS_MAX: usize = 10_000;
 
@@ -134,12 +140,24 @@ async fn of_text(lease: &Arc<HeldLease>, format: &Format, object: &PinnedObject)
 }
 
 async fn of_arrow(lease: &Arc<HeldLease>, object: &PinnedObject) -> Result<Schema, SqlError> {
-    let head = lease.read(&object.pinned, 0..SAMPLE_BYTES).await?;
-    // An Arrow file is its magic, padded to eight bytes, and then a stream.
-    let stream = if head.starts_with(ARROW_MAGIC) { head.get(8..).unwrap_or_default() } else { &head[..] };
-    let reader = StreamReader::try_new(std::io::Cursor::new(stream.to_vec()), None);
-    let reader = reader.map_err(|e| SqlError::new(SqlState::DataException, e.to_string()))?;
-    Ok(reader.schema().as_ref().clone())
+    let bad =
+        |why: &dyn std::fmt::Display| SqlError::new(SqlState::DataException, format!("no Arrow file: {why}"));
+    let length = object.pinned.head.length;
+    let head = lease.read(&object.pinned, 0..SAMPLE_BYTES.min(length)).await?;
+    if !head.starts_with(ARROW_MAGIC) {
+        let reader = StreamReader::try_new(std::io::Cursor::new(head), None);
+        return reader.map(|reader| reader.schema().as_ref().clone()).map_err(|e| bad(&e));
+    }
+    // A file ends with its footer, the footer's length in four bytes, and the magic.
+    let trailer_at = length.checked_sub(ARROW_TRAILER_BYTES).ok_or_else(|| bad(&"it is cut"))?;
+    let trailer = lease.read(&object.pinned, trailer_at..length).await?;
+    let size =
+        trailer.first_chunk::<4>().map(|size| u64::from(u32::from_le_bytes(*size))).unwrap_or_default();
+    let footer_at = trailer_at.checked_sub(size).filter(|_| size <= ARROW_FOOTER_BYTES_MAX);
+    let footer_at = footer_at.ok_or_else(|| bad(&"its footer would be longer than it"))?;
+    let footer = lease.read(&object.pinned, footer_at..trailer_at).await?;
+    let footer = root_as_footer(&footer).map_err(|e| bad(&e))?;
+    Ok(fb_to_schema(footer.schema().ok_or_else(|| bad(&"it has no columns"))?))
 }
 
 /// Text and bytes as views, which scans give without copying.

@@ -3,16 +3,20 @@
 //! Invariant: depth and length of what is parsed are bounded, and every kind of statement is named here: planned,
 //! handled by the session, or refused as not supported. Deliberately looks up no names.
 
+mod depth;
+mod schema;
+
 use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast::{Expr, Set, Statement as Ast, TransactionMode, Value};
+use datafusion::sql::sqlparser::ast::{
+    AlterTableOperation, Expr, ObjectName, ObjectType, RenameTableNameKind, Set, Statement as Ast,
+    TransactionMode, Value,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
 use crate::error::{SqlError, SqlState};
 
-/// Longest text of one call.
-const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Deepest nesting of a statement.
 const DEPTH_MAX: usize = 64;
 /// Most statements of one text.
@@ -36,24 +40,47 @@ pub(crate) enum Step {
     Begin,
     Commit,
     Rollback,
+    /// `CREATE SCHEMA`, with whether it may be there already.
+    CreateSchema {
+        name: String,
+        location: Option<String>,
+        if_not_exists: bool,
+    },
+    /// `ALTER TABLE … RENAME TO`
+    Rename {
+        from: ObjectName,
+        to: ObjectName,
+        if_exists: bool,
+    },
     /// Understood, and not done.
     Unsupported(&'static str),
 }
 
 /// Splits a text into its statements, for protocols that send several at once. Each is prepared on its own.
 pub fn split(text: &str) -> Result<Vec<String>, SqlError> {
-    let statements = statements(text)?;
+    let mut statements = Vec::new();
+    let mut from = 0;
+    for at in depth::semicolons(&depth::tokens(text)?, text).into_iter().chain([text.len()]) {
+        let statement = text.get(from..at).unwrap_or_default().trim();
+        if !statement.is_empty() {
+            statements.push(statement.to_owned());
+        }
+        from = at + 1;
+    }
     if statements.len() > STATEMENTS_MAX {
         return Err(SqlError::new(
             SqlState::ProgramLimitExceeded,
             format!("more than {STATEMENTS_MAX} statements at once"),
         ));
     }
-    Ok(statements.iter().map(ToString::to_string).collect())
+    Ok(statements)
 }
 
 /// The one statement of a text.
 pub(crate) fn one(text: &str) -> Result<Parsed, SqlError> {
+    if let Some(step) = schema::parse(text)? {
+        return Ok(Parsed { step, tag: "CREATE SCHEMA" });
+    }
     let mut statements = statements(text)?;
     let statement = statements.pop_front().ok_or_else(|| SqlError::syntax("there is no statement"))?;
     if !statements.is_empty() {
@@ -63,12 +90,7 @@ pub(crate) fn one(text: &str) -> Result<Parsed, SqlError> {
 }
 
 fn statements(text: &str) -> Result<VecDeque<Statement>, SqlError> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(SqlError::new(
-            SqlState::ProgramLimitExceeded,
-            format!("a statement has at most {TEXT_BYTES_MAX} bytes"),
-        ));
-    }
+    depth::check(&depth::tokens(text)?)?;
     let mut parser = parser(text)?;
     parser.parse_statements().map_err(of_parser)
 }
@@ -91,6 +113,8 @@ fn of_parser(error: datafusion::error::DataFusionError) -> SqlError {
 
 fn step(statement: Statement) -> Result<Parsed, SqlError> {
     let (step, tag) = match statement {
+        Statement::CreateExternalTable(_) => (Step::Plan(statement), "CREATE TABLE"),
+        Statement::CopyTo(_) => (Step::Plan(statement), "COPY"),
         Statement::Statement(ast) => return of_ast(*ast),
         Statement::Explain(explain) => {
             let inner = self::step((*explain.statement).clone())?;
@@ -99,8 +123,6 @@ fn step(statement: Statement) -> Result<Parsed, SqlError> {
                 _ => (Step::Unsupported("EXPLAIN of this statement"), "EXPLAIN"),
             }
         }
-        Statement::CreateExternalTable(_) => (Step::Unsupported("CREATE EXTERNAL TABLE"), "CREATE TABLE"),
-        Statement::CopyTo(_) => (Step::Unsupported("COPY"), "COPY"),
         Statement::Reset(reset) => {
             let datafusion::sql::parser::ResetStatement::Variable(name) = reset;
             (Step::Set(vec![(name.to_string(), None)]), "RESET")
@@ -139,15 +161,26 @@ fn of_ast(ast: Ast) -> Result<Parsed, SqlError> {
             (Step::Unsupported("AND CHAIN and savepoints"), "COMMIT")
         }
         Ast::Savepoint { .. } | Ast::ReleaseSavepoint { .. } => (Step::Unsupported("SAVEPOINT"), "SAVEPOINT"),
-        Ast::Insert(_) => (Step::Unsupported("INSERT"), "INSERT"),
+        Ast::Insert(_) => (plan(ast), "INSERT"),
         Ast::Update { .. } => (Step::Unsupported("UPDATE"), "UPDATE"),
         Ast::Delete(_) => (Step::Unsupported("DELETE"), "DELETE"),
         Ast::Merge { .. } => (Step::Unsupported("MERGE"), "MERGE"),
-        Ast::CreateTable(_) => (Step::Unsupported("CREATE TABLE"), "CREATE TABLE"),
-        Ast::CreateView { .. } => (Step::Unsupported("CREATE VIEW"), "CREATE VIEW"),
-        Ast::CreateSchema { .. } => (Step::Unsupported("CREATE SCHEMA"), "CREATE SCHEMA"),
-        Ast::AlterTable { .. } => (Step::Unsupported("ALTER TABLE"), "ALTER TABLE"),
-        Ast::Drop { .. } => (Step::Unsupported("DROP"), "DROP"),
+        Ast::CreateTable(ref table) if table.query.is_some() => (plan(ast), "SELECT"),
+        Ast::CreateTable(_) => (plan(ast), "CREATE TABLE"),
+        Ast::CreateView { .. } => (plan(ast), "CREATE VIEW"),
+        Ast::AlterTable(alter) => match &alter.operations[..] {
+            [AlterTableOperation::RenameTable { table_name }] => {
+                let (RenameTableNameKind::As(to) | RenameTableNameKind::To(to)) = table_name.clone();
+                (Step::Rename { from: alter.name, to, if_exists: alter.if_exists }, "ALTER TABLE")
+            }
+            _ => (Step::Unsupported("ALTER TABLE but for RENAME TO"), "ALTER TABLE"),
+        },
+        Ast::Drop { ref object_type, .. } => match object_type {
+            ObjectType::Table => (plan(ast), "DROP TABLE"),
+            ObjectType::View => (plan(ast), "DROP VIEW"),
+            ObjectType::Schema => (plan(ast), "DROP SCHEMA"),
+            _ => (Step::Unsupported("DROP of this"), "DROP"),
+        },
         Ast::Truncate { .. } => (Step::Unsupported("TRUNCATE"), "TRUNCATE TABLE"),
         _ => (Step::Unsupported("this statement"), "OK"),
     };

@@ -14,18 +14,25 @@ use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SendableRecordBatchStream, SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::parser::Statement;
+
+use tokio_util::sync::CancellationToken;
 
 use super::names::Names;
 use super::settings::Settings;
 use super::transaction::Shared;
 use crate::engine::Engine;
+use crate::engine::interrupt::interruptible;
 use crate::error::SqlError;
-use crate::location::Location;
+use crate::location::{Keys, Location};
 use crate::scan::lease::HeldLease;
 use crate::scan::pins::Pins;
 use crate::scan::table::ObjectsTable;
+use crate::system::Caller;
+use crate::write::changes::Changes;
+use crate::write::rows::{self, Target};
+use crate::write::staged_store::StagedStore;
 
 /// Most parameters of a statement.
 const PARAMETERS_MAX: usize = 1_000;
@@ -38,6 +45,8 @@ pub(crate) struct Planner {
     pub(crate) settings: Settings,
     /// Of an open transaction.
     pub(crate) moment: Option<Shared>,
+    /// What an open transaction, or this statement, changes.
+    pub(crate) changes: Option<Arc<Changes>>,
 }
 
 impl Planner {
@@ -45,9 +54,17 @@ impl Planner {
     pub(crate) async fn plan(&self, statement: &Statement) -> Result<LogicalPlan, SqlError> {
         let mut statement = statement.clone();
         let names = Names::resolve(self, &mut statement).await?;
-        let state = self.state(Arc::new(names), None)?;
-        let plan = state.statement_to_plan(statement).await?;
-        Ok(plan)
+        self.plan_with(names, statement).await
+    }
+
+    /// Plans a statement whose names were looked up.
+    pub(crate) async fn plan_with(
+        &self,
+        names: Names,
+        statement: Statement,
+    ) -> Result<LogicalPlan, SqlError> {
+        let state = self.state(Arc::new(names), None, None)?;
+        Ok(state.statement_to_plan(statement).await?)
     }
 
     /// Runs a plan as of now, or of the transaction's moment.
@@ -55,24 +72,76 @@ impl Planner {
         &self,
         plan: &LogicalPlan,
         parameters: Vec<ScalarValue>,
+        cancel: &CancellationToken,
     ) -> Result<SendableRecordBatchStream, SqlError> {
+        let (physical, state) = self.physical(plan, parameters, None).await?;
+        Ok(execute_stream(interruptible(physical, cancel)?, state.task_ctx())?)
+    }
+
+    /// Writes the rows of a plan where nobody sees them; answers how many.
+    pub(crate) async fn write(
+        &self,
+        plan: &LogicalPlan,
+        parameters: Vec<ScalarValue>,
+        cancel: &CancellationToken,
+        target: &Target,
+    ) -> Result<u64, SqlError> {
+        let changes =
+            self.changes.clone().ok_or_else(|| SqlError::internal("writing rows", &"no changes"))?;
+        let staged = Arc::new(StagedStore { changes, location: target.location.clone() });
+        let (physical, state) = self.physical(plan, parameters, Some(staged)).await?;
+        let physical = interruptible(physical, cancel)?;
+        let writer = rows::plan(&state, physical, target).await?;
+        rows::run(&state, writer).await
+    }
+
+    /// A plan over pinned objects, and what to run it in.
+    async fn physical(
+        &self,
+        plan: &LogicalPlan,
+        parameters: Vec<ScalarValue>,
+        staged: Option<Arc<StagedStore>>,
+    ) -> Result<(Arc<dyn ExecutionPlan>, SessionState), SqlError> {
         let mut plan = plan.clone();
         if !parameters.is_empty() {
             plan = plan.with_param_values(ParamValues::from(parameters))?;
         }
-        let state = self.state(Arc::new(Names::default()), None)?;
+        let state = self.state(Arc::new(Names::default()), None, None)?;
         let plan = state.optimize(&plan)?;
         let locations = locations(&plan)?;
         let pins = if locations.is_empty() {
             None
         } else {
             let (lease, moment) = self.moment().await?;
-            let store = &self.engine.inner.store;
-            Some(Pins::resolve(store, &self.cx, lease, &moment, locations).await?)
+            Some(self.pins(lease, &moment, locations).await?)
         };
-        let state = self.state(Arc::new(Names::default()), pins)?;
+        let state = self.state(Arc::new(Names::default()), pins, staged)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
-        Ok(execute_stream(physical, state.task_ctx())?)
+        Ok((physical, state))
+    }
+
+    /// What locations hold at a moment, with what this transaction changed.
+    pub(crate) async fn pins(
+        &self,
+        lease: Arc<HeldLease>,
+        moment: &Moment,
+        locations: Vec<Location>,
+    ) -> Result<Pins, SqlError> {
+        let store = &self.engine.inner.store;
+        let Some(changes) = &self.changes else {
+            return Pins::resolve(store, &self.cx, lease, moment, locations).await;
+        };
+        let staged = changes.staged().await?;
+        // What this transaction wrote at a key need not be there for others.
+        let is_written = |location: &Location| match &location.keys {
+            Keys::One(key) => {
+                staged.iter().any(|object| object.bucket == location.bucket && object.key == *key)
+            }
+            Keys::Below(_) | Keys::Matching(_) => false,
+        };
+        let (written, others) = locations.into_iter().partition(is_written);
+        let pins = Pins::resolve(store, &self.cx, lease, moment, others).await?;
+        Ok(pins.and_none_at(written).changed(&staged, |object| changes.removes(object)))
     }
 
     /// The transaction's moment, else the present.
@@ -84,11 +153,18 @@ impl Planner {
     }
 
     /// DataFusion's view of this session.
-    fn state(&self, names: Arc<Names>, pins: Option<Pins>) -> Result<SessionState, SqlError> {
+    fn state(
+        &self,
+        names: Arc<Names>,
+        pins: Option<Pins>,
+        staged: Option<Arc<StagedStore>>,
+    ) -> Result<SessionState, SqlError> {
         let base = &self.engine.inner.base;
-        let environment = self.engine.inner.environment(pins.as_ref())?;
+        let environment = self.engine.inner.environment(pins.as_ref(), staged)?;
         let mut config = base.config().clone();
         config.options_mut().execution.time_zone = Some(self.settings.time_zone().to_owned());
+        let caller = Caller { engine: self.engine.clone(), cx: Arc::clone(&self.cx) };
+        config = config.with_extension(Arc::new(caller));
         if let Some(pins) = pins {
             config = config.with_extension(Arc::new(pins));
         }
@@ -98,6 +174,14 @@ impl Planner {
             .with_catalog_list(names)
             .build())
     }
+}
+
+/// Whether a plan's rows go to the client.
+pub(crate) fn gives_rows(plan: &LogicalPlan) -> bool {
+    !matches!(
+        plan,
+        LogicalPlan::Ddl(_) | LogicalPlan::Dml(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)
+    )
 }
 
 /// Where a plan reads, each place once.

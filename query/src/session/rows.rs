@@ -16,12 +16,14 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream};
 use datafusion::physical_plan::memory::MemoryStream;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::engine::interrupt::cancelled;
 use crate::engine::running::Entry;
 use crate::engine::{Executor, Permit};
-use crate::error::{SqlError, SqlState};
+use crate::error::SqlError;
 
 /// Batches that wait for a slow client; each is at most 8,192 rows.
 const BATCHES_AHEAD_MAX: usize = 2;
@@ -36,6 +38,9 @@ enum Piece {
 struct Rows {
     schema: SchemaRef,
     pieces: Option<mpsc::Receiver<Piece>>,
+    /// Polled by whoever takes the rows: it rings even while the query's thread computes.
+    timed_out: Option<Pin<Box<Sleep>>>,
+    _cancel: DropGuard,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -49,23 +54,16 @@ pub(crate) fn stream(
     deadline: Option<Instant>,
 ) -> SendableRecordBatchStream {
     let (send, pieces) = mpsc::channel(BATCHES_AHEAD_MAX);
+    let cancel = entry.statement.cancel.clone().drop_guard();
     let task = executor.start_task(async move {
         // Held while rows come: the place among those that run, and the entry that shows it.
         let (_permit, entry) = (permit, entry);
-        let timed_out = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::pin!(timed_out);
         loop {
             let piece = tokio::select! {
                 biased;
                 () = entry.statement.cancel.cancelled() => {
-                    Piece::Failed(SqlError::new(SqlState::QueryCanceled, "the statement was cancelled"))
+                    Piece::Failed(cancelled())
                 }
-                () = &mut timed_out => Piece::Failed(SqlError::timed_out()),
                 next = from.next() => match next {
                     Some(Ok(batch)) => Piece::Batch(batch),
                     Some(Err(error)) => Piece::Failed(error.into()),
@@ -82,13 +80,23 @@ pub(crate) fn stream(
             }
         }
     });
-    Box::pin(Rows { schema, pieces: Some(pieces), _task: task })
+    let timed_out = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+    Box::pin(Rows { schema, pieces: Some(pieces), timed_out, _cancel: cancel, _task: task })
 }
 
 impl Stream for Rows {
     type Item = Result<RecordBatch>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.pieces.is_none() {
+            return Poll::Ready(None);
+        }
+        if let Some(timed_out) = &mut self.timed_out
+            && timed_out.as_mut().poll(cx).is_ready()
+        {
+            self.pieces = None;
+            return Poll::Ready(Some(Err(SqlError::timed_out().into())));
+        }
         let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
         let piece = futures::ready!(pieces.poll_recv(cx));
         let item = match piece {

@@ -66,6 +66,11 @@ impl Settings {
         &self.search_path
     }
 
+    /// Looks elsewhere.
+    pub(crate) fn set_search_path(&mut self, schemas: Vec<String>) {
+        self.search_path = schemas;
+    }
+
     /// How long a statement may take.
     pub(crate) fn statement_timeout(&self) -> Option<Duration> {
         self.statement_timeout

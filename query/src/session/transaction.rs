@@ -1,16 +1,18 @@
-//! A transaction: one moment for all its reads.
+//! A transaction: one moment for all its reads, one publish for all its writes.
 //!
 //! Invariant: from BEGIN to its end every statement reads what that moment showed. Dropping it lets go of the
-//! moment.
+//! moment and gives up what was staged.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ashlar_objects::access::RequestContext;
 use ashlar_objects::pinning::Moment;
 
 use crate::engine::Engine;
 use crate::error::{SqlError, SqlState};
 use crate::scan::lease::HeldLease;
+use crate::write::changes::Changes;
 
 /// Longest life of a transaction: its moment keeps old rows of metadata.
 pub(crate) const TRANSACTION_MAX: Duration = Duration::from_secs(15 * 60);
@@ -24,6 +26,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The present.
+    pub(crate) async fn take(engine: &Engine) -> Result<Self, SqlError> {
+        let (lease, moment) = HeldLease::take(&engine.inner.store, &engine.inner.upkeep).await?;
+        Ok(Self { lease, moment, until: Instant::now() + TRANSACTION_MAX })
+    }
+
     /// Its parts, unless it is over.
     pub(crate) fn open(&self) -> Result<(Arc<HeldLease>, Moment), SqlError> {
         if Instant::now() > self.until {
@@ -39,6 +47,7 @@ impl Shared {
 /// An open transaction.
 pub(crate) struct Transaction {
     shared: Shared,
+    changes: Option<Arc<Changes>>,
     /// A statement failed: only its end is taken.
     pub(crate) failed: bool,
 }
@@ -46,9 +55,24 @@ pub(crate) struct Transaction {
 impl Transaction {
     /// Begins with the present.
     pub(crate) async fn begin(engine: &Engine) -> Result<Self, SqlError> {
-        let (lease, moment) = HeldLease::take(&engine.inner.store, &engine.inner.upkeep).await?;
-        let until = Instant::now() + TRANSACTION_MAX;
-        Ok(Self { shared: Shared { lease, moment, until }, failed: false })
+        Ok(Self { shared: Shared::take(engine).await?, changes: None, failed: false })
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn changes(&self) -> Option<Arc<Changes>> {
+        self.changes.clone()
+    }
+
+    /// What its next statement writes into.
+    pub(crate) async fn to_change(
+        &mut self,
+        engine: &Engine,
+        cx: &Arc<RequestContext>,
+    ) -> Result<Arc<Changes>, SqlError> {
+        if self.changes.is_none() {
+            self.changes = Some(Changes::begin(engine, cx).await?);
+        }
+        self.changes.clone().ok_or_else(|| SqlError::internal("beginning to write", &"no changes"))
     }
 
     /// What its statements read.
