@@ -134,6 +134,21 @@ impl Session {
         }
     }
 
+    /// Takes statements again after one failed, where the transaction wrote nothing: there is nothing to undo.
+    pub fn recover(&mut self) -> Result<(), SqlError> {
+        match &mut self.transaction {
+            None => Err(SqlError::new(SqlState::NoActiveTransaction, "no transaction is open")),
+            Some(transaction) if transaction.changes().is_some() => {
+                Err(SqlError::unsupported("going back to a savepoint in a transaction that wrote something")
+                    .hint("ROLLBACK"))
+            }
+            Some(transaction) => {
+                transaction.failed = false;
+                Ok(())
+            }
+        }
+    }
+
     /// A setting as SHOW has it; `None`: there is none of this name.
     pub fn setting(&self, name: &str) -> Option<String> {
         self.settings.show(name)
