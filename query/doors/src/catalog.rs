@@ -9,7 +9,8 @@
 
 mod concerns;
 mod functions;
-mod listing;
+pub(crate) mod listing;
+mod rewrites;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,9 +125,10 @@ impl Catalog {
     ) -> Result<Prepared, SqlError> {
         refuse_in_failed(session)?;
         let mut parsed = self.parser.parse(text).map_err(|error| SqlError::syntax(error.to_string()))?;
-        let (Some(statement), true) = (parsed.pop(), parsed.is_empty()) else {
+        let (Some(mut statement), true) = (parsed.pop(), parsed.is_empty()) else {
             return Err(SqlError::syntax("more than one statement at once").hint("send them one by one"));
         };
+        rewrites::rewrite(&mut statement);
         let state = self.state(session, seen).await?;
         let ast = statement.clone();
         let plan = self.engine.run(async move { plan(&state, ast).await }).await?;

@@ -12,6 +12,7 @@
 
 mod catalog;
 mod credentials;
+pub mod flight;
 pub mod pg;
 mod tls;
 

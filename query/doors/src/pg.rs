@@ -12,6 +12,7 @@ mod binary_format;
 mod cancel;
 mod cells;
 mod connection;
+mod copy;
 mod frontend;
 mod parameters;
 mod pipes;

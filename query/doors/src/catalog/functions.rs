@@ -20,7 +20,9 @@ use datafusion::logical_expr::{
 use super::{DATABASE, SERVER_VERSION};
 
 /// What has no answer but NULL: there are no such things.
-const NOTHING: [&str; 12] = [
+const NOTHING: [&str; 14] = [
+    "pg_advisory_unlock_all",
+    "to_regtype",
     "obj_description",
     "col_description",
     "shobj_description",
@@ -35,7 +37,9 @@ const NOTHING: [&str; 12] = [
     "pg_get_function_sqlbody",
 ];
 /// Settings that `current_setting` answers: those of the session with names of PostgreSQL's.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 17] = [
+    "server_version",
+    "server_version_num",
     "search_path",
     "statement_timeout",
     "timezone",
@@ -130,6 +134,13 @@ pub(super) fn of_all() -> Vec<ScalarUDF> {
         })
         .collect();
     let version = format!("PostgreSQL {SERVER_VERSION}");
+    // Names are found without their schema, as there are no two of one kind that hide each other.
+    for name in ["pg_function_is_visible", "pg_type_is_visible", "pg_operator_is_visible"] {
+        let one = Signature::any(1, Volatility::Stable);
+        all.push(function(name, one, DataType::Boolean, |_, _| {
+            Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))))
+        }));
+    }
     all.push(constant("version", text(&version)));
     all.push(constant("current_catalog", text(DATABASE)));
     all.push(constant("pg_is_in_recovery", ScalarValue::Boolean(Some(false))));
@@ -158,8 +169,10 @@ pub(super) fn of_session(session: &Session) -> Vec<Arc<ScalarUDF>> {
     let settings: HashMap<String, String> = SETTINGS
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), session.setting(name)?)))
-        .chain([("server_version".to_owned(), SERVER_VERSION.to_owned())])
+        // There is no such thing as PostgreSQL's compiler here.
+        .chain([("jit".to_owned(), "off".to_owned())])
         .collect();
+    let kept = settings.clone();
     let mut all: Vec<ScalarUDF> = ["current_user", "session_user", "current_role", "user"]
         .iter()
         .map(|name| constant(name, text(&user)))
@@ -189,6 +202,22 @@ pub(super) fn of_session(session: &Session) -> Vec<Arc<ScalarUDF>> {
             values.push(value.cloned());
         }
         Ok(ColumnarValue::Array(Arc::new(StringArray::from(values))))
+    }));
+    let any = Signature::variadic_any(Volatility::Volatile);
+    all.push(function("set_config", any, DataType::Utf8, move |args, _| {
+        let word = |at: usize| match args.get(at) {
+            Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten().map(str::to_owned),
+            _ => None,
+        };
+        let (Some(name), Some(value)) = (word(0), word(1)) else {
+            return Err(DataFusionError::NotImplemented("set_config of anything but literals".into()));
+        };
+        // True where nothing is to be changed: clients switch off what is not there.
+        if kept.get(&name.to_ascii_lowercase()) != Some(&value) {
+            let message = format!("set_config of {name} is not supported: SET {name} = … is");
+            return Err(DataFusionError::NotImplemented(message));
+        }
+        Ok(ColumnarValue::Scalar(text(&value)))
     }));
     all.into_iter().map(Arc::new).collect()
 }

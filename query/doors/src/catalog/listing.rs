@@ -48,13 +48,13 @@ pub(super) struct View {
 struct Listing(Arc<RwLock<Arc<Schemas>>>);
 
 /// Tables by schema and name.
-type Schemas = BTreeMap<String, BTreeMap<String, Arc<Listed>>>;
+pub(crate) type Schemas = BTreeMap<String, BTreeMap<String, Arc<Listed>>>;
 
 /// A table that can be described and not be read.
 #[derive(Debug)]
-struct Listed {
-    schema: SchemaRef,
-    kind: TableType,
+pub(crate) struct Listed {
+    pub(crate) schema: SchemaRef,
+    pub(crate) kind: TableType,
 }
 
 impl View {
@@ -67,41 +67,7 @@ impl View {
 
     /// Lists anew.
     pub(super) async fn refresh(&self, session: &mut Session) -> std::result::Result<(), SqlError> {
-        let mut schemas = Schemas::new();
-        for batch in rows(session, SCHEMATA).await? {
-            for name in text(&batch, 0)?.into_iter().flatten() {
-                schemas.entry(name).or_default();
-            }
-        }
-        schemas.entry("public".to_owned()).or_default();
-        let mut fields: BTreeMap<(String, String), Vec<Field>> = BTreeMap::new();
-        for batch in rows(session, COLUMNS).await? {
-            let (schema, table, name) = (text(&batch, 0)?, text(&batch, 1)?, text(&batch, 2)?);
-            let (nullable, data_type) = (text(&batch, 4)?, text(&batch, 5)?);
-            for row in 0..batch.num_rows() {
-                let of = |column: &[Option<String>]| column[row].clone().unwrap_or_default();
-                if OF_SYSTEM.contains(&of(&schema).as_str()) {
-                    continue;
-                }
-                let data_type = of(&data_type).parse().unwrap_or(DataType::Utf8);
-                let field = Field::new(of(&name), data_type, of(&nullable) != "NO");
-                fields.entry((of(&schema), of(&table))).or_default().push(field);
-            }
-        }
-        for batch in rows(session, TABLES).await? {
-            let (schema, table, kind) = (text(&batch, 0)?, text(&batch, 1)?, text(&batch, 2)?);
-            for row in 0..batch.num_rows() {
-                let of = |column: &[Option<String>]| column[row].clone().unwrap_or_default();
-                if OF_SYSTEM.contains(&of(&schema).as_str()) {
-                    continue;
-                }
-                let columns = fields.remove(&(of(&schema), of(&table))).unwrap_or_default();
-                let kind = if of(&kind) == "VIEW" { TableType::View } else { TableType::Base };
-                let listed = Listed { schema: Arc::new(Schema::new(columns)), kind };
-                schemas.entry(of(&schema)).or_default().insert(of(&table), Arc::new(listed));
-            }
-        }
-        *self.listing.0.write() = Arc::new(schemas);
+        *self.listing.0.write() = Arc::new(list(session).await?);
         Ok(())
     }
 
@@ -109,6 +75,45 @@ impl View {
     pub(super) fn names(&self) -> Arc<dyn CatalogProviderList> {
         Arc::new(Names { listing: self.listing.now(), postgres: Arc::clone(&self.postgres) })
     }
+}
+
+/// What a session shows its caller.
+pub(crate) async fn list(session: &mut Session) -> std::result::Result<Schemas, SqlError> {
+    let mut schemas = Schemas::new();
+    for batch in rows(session, SCHEMATA).await? {
+        for name in text(&batch, 0)?.into_iter().flatten() {
+            schemas.entry(name).or_default();
+        }
+    }
+    schemas.entry("public".to_owned()).or_default();
+    let mut fields: BTreeMap<(String, String), Vec<Field>> = BTreeMap::new();
+    for batch in rows(session, COLUMNS).await? {
+        let (schema, table, name) = (text(&batch, 0)?, text(&batch, 1)?, text(&batch, 2)?);
+        let (nullable, data_type) = (text(&batch, 4)?, text(&batch, 5)?);
+        for row in 0..batch.num_rows() {
+            let of = |column: &[Option<String>]| column[row].clone().unwrap_or_default();
+            if OF_SYSTEM.contains(&of(&schema).as_str()) {
+                continue;
+            }
+            let data_type = of(&data_type).parse().unwrap_or(DataType::Utf8);
+            let field = Field::new(of(&name), data_type, of(&nullable) != "NO");
+            fields.entry((of(&schema), of(&table))).or_default().push(field);
+        }
+    }
+    for batch in rows(session, TABLES).await? {
+        let (schema, table, kind) = (text(&batch, 0)?, text(&batch, 1)?, text(&batch, 2)?);
+        for row in 0..batch.num_rows() {
+            let of = |column: &[Option<String>]| column[row].clone().unwrap_or_default();
+            if OF_SYSTEM.contains(&of(&schema).as_str()) {
+                continue;
+            }
+            let columns = fields.remove(&(of(&schema), of(&table))).unwrap_or_default();
+            let kind = if of(&kind) == "VIEW" { TableType::View } else { TableType::Base };
+            let listed = Listed { schema: Arc::new(Schema::new(columns)), kind };
+            schemas.entry(of(&schema)).or_default().insert(of(&table), Arc::new(listed));
+        }
+    }
+    Ok(schemas)
 }
 
 impl Listing {

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::Shared;
 use super::backend::{self, Severity};
 use super::cancel::Registered;
+use super::copy;
 use super::frontend::{Bind, Message, What};
 use super::pipes::{Gone, Inbox, Outbox};
 use super::portal::{PORTALS_MAX, Portal, State};
-use super::rows;
+use super::rows::{self, Rows};
 use super::running::{Begun, Fault, no_portal, no_statement};
 use super::split::split;
 use super::statement::{self, Kind, Own, Statement};
@@ -60,6 +61,8 @@ pub(super) struct Connection {
     pub(super) proven: Proven,
     pub(super) statements: HashMap<String, Arc<Statement>>,
     pub(super) portals: HashMap<String, Portal>,
+    /// Of the open transaction, oldest first.
+    pub(super) savepoints: Vec<String>,
     registered: Registered,
     /// What the client was told of settings.
     reported: HashMap<&'static str, String>,
@@ -90,6 +93,7 @@ impl Connection {
             proven,
             statements: HashMap::new(),
             portals: HashMap::new(),
+            savepoints: Vec::new(),
             registered,
             reported: HashMap::new(),
             initial,
@@ -262,6 +266,12 @@ impl Connection {
             let error = SqlError::syntax("more than one statement at once").hint("prepare them one by one");
             return Err(error.into());
         }
+        if let Some(copy) = copy::of(one) {
+            let (query, format) = copy?;
+            self.shared.keeper.still(&self.proven).await?;
+            let prepared = self.session.prepare(&query).await?;
+            return Ok(kept(Kind::Copy(prepared, format), Vec::new()));
+        }
         if let Some(own) = Own::of(one) {
             return Ok(kept(Kind::Own(own), Vec::new()));
         }
@@ -389,7 +399,10 @@ impl Connection {
                         backend::complete(self.out(), &tag);
                         return Ok(());
                     }
-                    Begun::Rows(rows) => Box::new(rows),
+                    Begun::Rows(rows) => {
+                        self.begin_copy(&rows);
+                        Box::new(rows)
+                    }
                 }
             }
             State::Suspended(rows) => rows,
@@ -404,13 +417,30 @@ impl Connection {
                 return Err(self.failed(error));
             }
         };
+        // A copy is never sent in parts.
+        let rows_max = if rows.copy.is_some() { usize::MAX } else { rows_max };
         if self.send(&mut rows, rows_max, cancel).await? {
+            self.end_copy(&rows);
             backend::complete(self.out(), &rows_tag(rows.tag, rows.sent));
         } else {
             backend::plain(self.out(), b's');
             portal.state = State::Suspended(rows);
         }
         Ok(())
+    }
+
+    fn begin_copy(&mut self, rows: &Rows) {
+        if let Some(format) = &rows.copy {
+            let names: Vec<String> =
+                rows.stream.schema().fields().iter().map(|field| field.name().clone()).collect();
+            format.begin(&names, self.out());
+        }
+    }
+
+    fn end_copy(&mut self, rows: &Rows) {
+        if let Some(format) = &rows.copy {
+            format.end(self.out());
+        }
     }
 
     /// Ends a sequence of the extended protocol.
@@ -503,9 +533,13 @@ impl Connection {
             Begun::Empty => backend::plain(self.out(), b'I'),
             Begun::Done(tag) => backend::complete(self.out(), &tag),
             Begun::Rows(mut rows) => {
-                let columns = rows::describe(&rows.stream.schema(), &[])?;
-                backend::row_description(self.out(), &columns);
+                if rows.copy.is_none() {
+                    let columns = rows::describe(&rows.stream.schema(), &[])?;
+                    backend::row_description(self.out(), &columns);
+                }
+                self.begin_copy(&rows);
                 self.send(&mut rows, usize::MAX, cancel).await?;
+                self.end_copy(&rows);
                 backend::complete(self.out(), &rows_tag(rows.tag, rows.sent));
             }
         }
@@ -536,7 +570,7 @@ impl Connection {
 
 fn rows_tag(tag: &str, rows: u64) -> String {
     match tag {
-        "SELECT" => format!("SELECT {rows}"),
+        "SELECT" | "COPY" => format!("{tag} {rows}"),
         other => other.to_owned(),
     }
 }

@@ -13,6 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 
 use super::backend::Described;
 use super::cells::Cells;
+use super::copy::CopyFormat;
 use super::types::PgType;
 use super::{binary_format, text_format};
 
@@ -30,6 +31,8 @@ pub(super) struct Rows {
     pub(super) rest: Option<RecordBatch>,
     pub(super) sent: u64,
     pub(super) tag: &'static str,
+    /// How they are copied, where they are.
+    pub(super) copy: Option<CopyFormat>,
     columns: Vec<(PgType, bool)>,
     zone: Tz,
 }
@@ -38,11 +41,13 @@ pub(super) struct Rows {
 pub(super) struct Slice<'a> {
     cells: Vec<Cells>,
     columns: &'a [(PgType, bool)],
+    copy: Option<&'a CopyFormat>,
     zone: Tz,
     pub(super) rows: usize,
 }
 
-enum Unwritten {
+/// Why a row was not written.
+pub(super) enum Unwritten {
     Text(text_format::OutOfRange),
     Binary(binary_format::OutOfRange),
 }
@@ -95,7 +100,7 @@ impl Rows {
         let columns = types.zip(described.iter().map(|column| column.is_binary)).collect();
         let zone =
             zone.unwrap_or("UTC").parse::<Tz>().map_err(|error| SqlError::invalid(error.to_string()))?;
-        Ok(Self { stream, rest: None, sent: 0, tag, columns, zone })
+        Ok(Self { stream, rest: None, sent: 0, tag, copy: None, columns, zone })
     }
 
     /// Brings rows into form: all of a batch of [`SLICE_ROWS_MAX`] at most.
@@ -103,7 +108,13 @@ impl Rows {
         let columns = batch.columns().iter().zip(&self.columns);
         let cells = columns.map(|(column, (pg_type, _))| Cells::of(*pg_type, column));
         let cells = cells.collect::<Result<_, _>>()?;
-        Ok(Slice { cells, columns: &self.columns, zone: self.zone, rows: batch.num_rows() })
+        Ok(Slice {
+            cells,
+            columns: &self.columns,
+            copy: self.copy.as_ref(),
+            zone: self.zone,
+            rows: batch.num_rows(),
+        })
     }
 }
 
@@ -111,8 +122,11 @@ impl Slice<'_> {
     /// Writes one row.
     pub(super) fn write(&self, row: usize, out: &mut BytesMut) -> Result<(), SqlError> {
         let begin = out.len();
-        out.put_u8(b'D');
+        out.put_u8(if self.copy.is_some() { b'd' } else { b'D' });
         let whole = binary_format::sized(out, |out| {
+            if let Some(copy) = self.copy {
+                return copy.row(&self.cells, row, self.zone, out);
+            }
             out.put_u16(u16::try_from(self.cells.len()).unwrap_or(u16::MAX));
             for (cells, (_, is_binary)) in self.cells.iter().zip(self.columns) {
                 if cells.is_null(row) {

@@ -47,6 +47,13 @@ pub(super) enum Begun {
     Rows(Rows),
 }
 
+/// Most savepoints of a transaction.
+const SAVEPOINTS_MAX: usize = 100;
+
+fn outside(what: &str) -> SqlError {
+    SqlError::new(SqlState::NoActiveTransaction, format!("{what} can only be used in a transaction"))
+}
+
 fn cancelled() -> SqlError {
     SqlError::new(SqlState::QueryCanceled, "the statement was cancelled by its user")
 }
@@ -63,6 +70,9 @@ impl Connection {
         let begun = self.begin_inner(statement, parameters, result_formats, cancel).await;
         if begun.is_err() {
             self.session.fail();
+        }
+        if self.session.transaction_state() == TransactionState::Idle {
+            self.savepoints.clear();
         }
         self.report_settings();
         begun
@@ -91,7 +101,7 @@ impl Connection {
                 };
                 Ok(Begun::Rows(Rows::new(stream, "SELECT", result_formats, zone.as_deref())?))
             }
-            Kind::Session(prepared) => {
+            Kind::Session(prepared) | Kind::Copy(prepared, _) => {
                 let tag = prepared.tag();
                 if let Some(warning) = idle_control(tag, self.session.transaction_state()) {
                     let out = &mut self.outbox.buffer;
@@ -99,6 +109,10 @@ impl Connection {
                     return Ok(Begun::Done(tag.to_owned()));
                 }
                 self.shared.keeper.still(&self.proven).await?;
+                if tag == "SET" || tag == "RESET" {
+                    // Going back would have to set it back.
+                    self.savepoints.clear();
+                }
                 let outcome = if tag == "COMMIT" {
                     self.session.execute(prepared, parameters).await?
                 } else {
@@ -111,9 +125,14 @@ impl Connection {
                 };
                 match outcome {
                     Outcome::Affected { tag, rows } => Ok(Begun::Done(complete(tag, rows))),
-                    Outcome::Rows(stream) => {
-                        Ok(Begun::Rows(Rows::new(stream, tag, result_formats, zone.as_deref())?))
-                    }
+                    Outcome::Rows(stream) => match &statement.kind {
+                        Kind::Copy(_, format) => {
+                            let mut rows = Rows::new(stream, "COPY", &[format.is_binary()], zone.as_deref())?;
+                            rows.copy = Some(format.clone());
+                            Ok(Begun::Rows(rows))
+                        }
+                        _ => Ok(Begun::Rows(Rows::new(stream, tag, result_formats, zone.as_deref())?)),
+                    },
                 }
             }
         }
@@ -175,9 +194,18 @@ impl Connection {
         Ok(false)
     }
 
+    fn savepoint(&self, name: &str) -> Result<usize, SqlError> {
+        let found = self.savepoints.iter().rposition(|savepoint| savepoint == name);
+        found.ok_or_else(|| {
+            let message = format!("savepoint {name:?} does not exist, or SET came after it");
+            SqlError::new(SqlState::InvalidSavepoint, message)
+        })
+    }
+
     /// Does what concerns the connection alone.
     fn own(&mut self, own: &Own) -> Result<String, SqlError> {
-        if self.session.transaction_state() == TransactionState::Failed {
+        let is_way_back = matches!(own, Own::RollbackTo(_));
+        if self.session.transaction_state() == TransactionState::Failed && !is_way_back {
             let message = "the transaction failed; statements are refused until it ends";
             return Err(SqlError::new(SqlState::InFailedTransaction, message).hint("ROLLBACK"));
         }
@@ -190,6 +218,28 @@ impl Connection {
                 self.portals.remove(name).ok_or_else(|| no_portal(name))?;
             }
             Own::CloseCursor(None) => self.portals.clear(),
+            Own::Savepoint(name) => {
+                if self.session.transaction_state() == TransactionState::Idle {
+                    return Err(outside("SAVEPOINT"));
+                }
+                if self.savepoints.len() >= SAVEPOINTS_MAX {
+                    let message = format!("a transaction has at most {SAVEPOINTS_MAX} savepoints");
+                    return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
+                }
+                self.savepoints.push(name.clone());
+            }
+            Own::Release(name) => {
+                let at = self.savepoint(name)?;
+                self.savepoints.truncate(at);
+            }
+            Own::RollbackTo(name) => {
+                if self.session.transaction_state() == TransactionState::Idle {
+                    return Err(outside("ROLLBACK TO SAVEPOINT"));
+                }
+                let at = self.savepoint(name)?;
+                self.session.recover()?;
+                self.savepoints.truncate(at + 1);
+            }
             Own::Unlisten => {}
             Own::ResetAll => self.reset_settings()?,
             Own::DiscardAll => {

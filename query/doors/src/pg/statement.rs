@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{CastKind, Expr, Value, visit_expressions_m
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::copy::CopyFormat;
 use super::types::PgType;
 use crate::catalog;
 
@@ -23,6 +24,8 @@ pub(super) enum Kind {
     /// There is nothing to do.
     Empty,
     Session(Prepared),
+    /// Of a query whose rows are copied to the client.
+    Copy(Prepared, CopyFormat),
     Catalog(catalog::Prepared),
     Own(Own),
 }
@@ -36,6 +39,10 @@ pub(super) enum Own {
     CloseCursor(Option<String>),
     DiscardAll,
     ResetAll,
+    /// A point in a transaction to go back to, where nothing was written since.
+    Savepoint(String),
+    Release(String),
+    RollbackTo(String),
     /// There are no notifications here, so nothing to stop listening to.
     Unlisten,
 }
@@ -61,7 +68,7 @@ impl Statement {
         match &self.kind {
             Kind::Session(prepared) => prepared.schema(),
             Kind::Catalog(prepared) => Some(prepared.schema()),
-            Kind::Empty | Kind::Own(_) => None,
+            Kind::Empty | Kind::Own(_) | Kind::Copy(..) => None,
         }
     }
 }
@@ -76,13 +83,16 @@ impl Own {
             Self::CloseCursor(None) => "CLOSE CURSOR ALL",
             Self::DiscardAll => "DISCARD ALL",
             Self::ResetAll => "RESET",
+            Self::Savepoint(_) => "SAVEPOINT",
+            Self::Release(_) => "RELEASE",
+            Self::RollbackTo(_) => "ROLLBACK",
             Self::Unlisten => "UNLISTEN",
         }
     }
 
     /// `None`: the statement is for somebody else.
     pub(super) fn of(text: &str) -> Option<Self> {
-        let words: Vec<&str> = text.split_whitespace().take(4).collect();
+        let words: Vec<&str> = text.split_whitespace().take(6).collect();
         let upper: Vec<String> = words.iter().map(|word| word.to_ascii_uppercase()).collect();
         let upper: Vec<&str> = upper.iter().map(String::as_str).collect();
         let name = |at: usize| Some(identifier(words[at]));
@@ -94,6 +104,12 @@ impl Own {
             ["CLOSE", _] => Self::CloseCursor(name(1)),
             ["DISCARD", "ALL"] => Self::DiscardAll,
             ["RESET", "ALL"] => Self::ResetAll,
+            ["SAVEPOINT", _] => Self::Savepoint(identifier(words[1])),
+            ["RELEASE", "SAVEPOINT", _] => Self::Release(identifier(words[2])),
+            ["RELEASE", _] => Self::Release(identifier(words[1])),
+            ["ROLLBACK", .., "TO", "SAVEPOINT", _] | ["ROLLBACK", .., "TO", _] => {
+                Self::RollbackTo(identifier(words[words.len() - 1]))
+            }
             ["UNLISTEN", _] => Self::Unlisten,
             _ => return None,
         })
@@ -195,6 +211,9 @@ mod tests {
         assert_eq!(Own::of("deallocate \"_pg3_0\""), Some(Own::Deallocate(Some("_pg3_0".into()))));
         assert_eq!(Own::of("DISCARD ALL"), Some(Own::DiscardAll));
         assert_eq!(Own::of("UNLISTEN *"), Some(Own::Unlisten));
+        assert_eq!(Own::of("ROLLBACK TO \"a\""), Some(Own::RollbackTo("a".into())));
+        assert_eq!(Own::of("rollback work to savepoint A"), Some(Own::RollbackTo("a".into())));
+        assert_eq!(Own::of("ROLLBACK"), None);
         assert_eq!(Own::of("SELECT 1"), None);
         assert!(is_control("begin isolation level") && !is_control("SELECT 1") && is_control(" ROLLBACK"));
     }

@@ -153,6 +153,12 @@ async fn transactions_are_those_of_the_session() {
     // Only warned of, as PostgreSQL does.
     client.batch_execute("COMMIT").await.expect("warned");
     client.batch_execute("BEGIN; BEGIN; COMMIT").await.expect("warned");
+    // Back to a savepoint, where nothing was written.
+    client.batch_execute("BEGIN; SAVEPOINT a").await.expect("begun");
+    client.simple_query("SELECT nope").await.expect_err("no column");
+    client.batch_execute("ROLLBACK TO a").await.expect("back");
+    assert_eq!(rows(&client, count).await, ["2"]);
+    client.batch_execute("RELEASE a; COMMIT").await.expect("ended");
     // What fails while its rows stream fails the transaction too.
     client.batch_execute("BEGIN").await.expect("begun");
     client.simple_query("SELECT 1 / (value - 5) FROM generate_series(1, 9)").await.expect_err("division");
@@ -170,7 +176,8 @@ async fn errors_say_what_and_where_and_the_connection_goes_on() {
         ("SELECT * FROM nowhere", "42P01"),
         ("SELECT nope", "42703"),
         ("SELECT 1 / 0", "22012"),
-        ("SAVEPOINT a", "0A000"),
+        ("SAVEPOINT a", "25P01"),
+        ("COPY t FROM STDIN", "0A000"),
         ("SELECT * FROM 's3://data/none/'", "42P01"),
         ("DEALLOCATE nobody", "26000"),
         ("SELECT $1", "42P02"),
@@ -188,6 +195,24 @@ async fn errors_say_what_and_where_and_the_connection_goes_on() {
     assert_eq!(rows(&client, "SHOW application_name").await, [""]);
     assert_eq!(rows(&client, "SELECT 1; SELECT 2").await, ["1", "2"]);
     assert!(rows(&client, "-- nothing").await.is_empty());
+    stand.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_copied_out() {
+    let stand = Stand::pg(PgConfig::default()).await;
+    let client = connect(&stand).await;
+    for (options, expected) in [
+        ("", &b"1\ta b\n2\t\\N\n"[..]),
+        (" (FORMAT csv, HEADER)", b"n,s\n1,a b\n2,\n"),
+        (" (FORMAT binary)", b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\0\x02\0\0\0\x08\0\0\0\0\0\0\0\x01\0\0\0\x03a b\0\x02\0\0\0\x08\0\0\0\0\0\0\0\x02\xff\xff\xff\xff\xff\xff"),
+    ] {
+        let sql = format!("COPY (SELECT * FROM (VALUES (1, 'a b'), (2, NULL)) AS t (n, s)) TO STDOUT{options}");
+        let stream = client.copy_out(&sql).await.expect("begun");
+        let pieces: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(stream).await.expect("copied");
+        assert_eq!(pieces.concat(), expected, "{options}");
+    }
+    assert_eq!(rows(&client, "SELECT 1").await, ["1"]);
     stand.end().await;
 }
 
