@@ -14,7 +14,7 @@ use ashlar_query::Session;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
 };
 
 use super::{DATABASE, SERVER_VERSION};
@@ -126,7 +126,10 @@ fn text(value: &str) -> ScalarValue {
 
 /// The same for every session.
 pub(super) fn of_all() -> Vec<ScalarUDF> {
-    let any = || Signature::variadic_any(Volatility::Stable);
+    let any = || {
+        let shapes = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
+        Signature::one_of(shapes, Volatility::Stable)
+    };
     let mut all: Vec<ScalarUDF> = NOTHING
         .iter()
         .map(|name| {
@@ -143,6 +146,8 @@ pub(super) fn of_all() -> Vec<ScalarUDF> {
     }
     all.push(constant("version", text(&version)));
     all.push(constant("current_catalog", text(DATABASE)));
+    // There are no temporary tables, and so no schema of them.
+    all.push(constant("pg_my_temp_schema", ScalarValue::Int32(Some(0))));
     all.push(constant("pg_is_in_recovery", ScalarValue::Boolean(Some(false))));
     // What PostgreSQL says of a number that is nobody's: owners have no numbers here.
     all.push(function("pg_get_userbyid", any(), DataType::Utf8, |args, rows| {

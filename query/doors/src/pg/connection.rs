@@ -439,7 +439,7 @@ impl Connection {
 
     fn end_copy(&mut self, rows: &Rows) {
         if let Some(format) = &rows.copy {
-            format.end(self.out());
+            format.end(rows.sent, self.out());
         }
     }
 

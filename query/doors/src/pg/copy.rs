@@ -119,7 +119,6 @@ impl CopyFormat {
             names.iter().for_each(|_| out.put_u16(u16::from(self.is_binary())));
         });
         match self {
-            Self::Binary => backend::message(out, b'd', |out| out.put_slice(BINARY_HEADER)),
             Self::Text { has_header: true, .. } | Self::Csv { has_header: true, .. } => {
                 backend::message(out, b'd', |out| {
                     let names = names.iter().map(|name| Some(name.as_bytes()));
@@ -130,23 +129,33 @@ impl CopyFormat {
         }
     }
 
-    /// After the last row.
-    pub(super) fn end(&self, out: &mut BytesMut) {
+    /// After the last row, of so many.
+    pub(super) fn end(&self, rows: u64, out: &mut BytesMut) {
         if self.is_binary() {
-            backend::message(out, b'd', |out| out.put_i16(-1));
+            backend::message(out, b'd', |out| {
+                if rows == 0 {
+                    out.put_slice(BINARY_HEADER);
+                }
+                out.put_i16(-1);
+            });
         }
         backend::plain(out, b'c');
     }
 
-    /// One row, without what frames it.
+    /// One row, without what frames it; `is_first` of all.
     pub(super) fn row(
         &self,
         cells: &[Cells],
         row: usize,
+        is_first: bool,
         zone: Tz,
         out: &mut BytesMut,
     ) -> Result<(), Unwritten> {
         if self.is_binary() {
+            // As PostgreSQL sends it: some clients look for the header before the first row and nowhere else.
+            if is_first {
+                out.put_slice(BINARY_HEADER);
+            }
             out.put_u16(u16::try_from(cells.len()).unwrap_or(u16::MAX));
             for cells in cells {
                 if cells.is_null(row) {

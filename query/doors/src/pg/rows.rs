@@ -42,6 +42,8 @@ pub(super) struct Slice<'a> {
     cells: Vec<Cells>,
     columns: &'a [(PgType, bool)],
     copy: Option<&'a CopyFormat>,
+    /// Nothing was sent before.
+    is_first: bool,
     zone: Tz,
     pub(super) rows: usize,
 }
@@ -112,6 +114,7 @@ impl Rows {
             cells,
             columns: &self.columns,
             copy: self.copy.as_ref(),
+            is_first: self.sent == 0,
             zone: self.zone,
             rows: batch.num_rows(),
         })
@@ -125,7 +128,8 @@ impl Slice<'_> {
         out.put_u8(if self.copy.is_some() { b'd' } else { b'D' });
         let whole = binary_format::sized(out, |out| {
             if let Some(copy) = self.copy {
-                return copy.row(&self.cells, row, self.zone, out);
+                let is_first = self.is_first && row == 0;
+                return copy.row(&self.cells, row, is_first, self.zone, out);
             }
             out.put_u16(u16::try_from(self.cells.len()).unwrap_or(u16::MAX));
             for (cells, (_, is_binary)) in self.cells.iter().zip(self.columns) {
