@@ -2,6 +2,7 @@
 //!
 //! Deliberately ties no two of them together: `up` does.
 
+pub(crate) mod doors;
 pub(crate) mod gateway;
 pub(crate) mod metadata;
 pub(crate) mod objects;

@@ -25,7 +25,7 @@ use crate::data_directory::{self, DirectoryLock, GivenRoot, Layout};
 use crate::process::{self, StopSignals};
 use crate::progress::Progress;
 use crate::roles::storage::StorageNodes;
-use crate::roles::{gateway, metadata, objects, publishing, query};
+use crate::roles::{doors, gateway, metadata, objects, publishing, query};
 use crate::{logging, output};
 use announcement::Announcement;
 
@@ -153,9 +153,14 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     let sql = query::open(&store, &opened.tree.data_dir)?;
     let s3 = bind(opened.tree.s3.listen, "s3.listen").await?;
     let api = bind(opened.tree.api.listen, "api.listen").await?;
+    let pg = bind(opened.tree.pg.listen, "pg.listen").await?;
+    let flight = bind(opened.tree.flight.listen, "flight.listen").await?;
+    let sql_doors = doors::build(&sql, store.users(), &opened.tree, &opened.master_key)?;
     let announcement = Announcement {
         s3: s3.local_addr().context("asking for the S3 address")?,
         api: api.local_addr().context("asking for the API's address")?,
+        pg: pg.local_addr().context("asking for the address of the PostgreSQL protocol")?,
+        flight: flight.local_addr().context("asking for the address of Arrow Flight")?,
         chain: publishing.as_ref().map(|publishing| publishing.chain_url().to_owned()),
         tree: &opened.tree,
         layout: &opened.layout,
@@ -184,6 +189,10 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         let stopping = stopping.clone();
         async move { gateway.serve(s3, stopping).await }
     });
+    let sql_doors = tasks.spawn({
+        let stopping = stopping.clone();
+        async move { sql_doors.serve(pg, flight, stopping).await }
+    });
     announce(&announcement)?;
 
     let signal = signals.next().await;
@@ -191,6 +200,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     stopping.cancel();
     let orderly = async {
         let served = gateway.await;
+        sql_doors.await.context("serving SQL")?;
         background.cancel();
         if tokio::time::timeout(COMMIT_DRAIN_TIMEOUT, sql.drain()).await.is_err() {
             tracing::warn!("statements under way did not end in time; what they staged is given up later");

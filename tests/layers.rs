@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "ashlar-metadata",
             "ashlar-objects",
             "ashlar-query",
+            "ashlar-query-doors",
             "ashlar-s3-gateway",
             "ashlar-storage-node",
             "ashlar-verify",
