@@ -20,6 +20,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::metrics::MetricBuilder;
 use datafusion_datasource::compute_all_files_statistics;
 use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::parquet_to_arrow_schema;
@@ -96,12 +97,17 @@ impl TableProvider for ObjectsTable {
             let schema = datafusion::common::project_schema(&self.schema(), projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         };
+        let files_count = files.len();
         let with_statistics = files.iter().all(|file| file.statistics.is_some());
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let (groups, statistics) =
             compute_all_files_statistics(groups, self.schema(), with_statistics, false)?;
+        let source = self.source(&pins);
+        let count = |name, objects| MetricBuilder::new(source.metrics()).global_counter(name).add(objects);
+        count("objects_matched", objects.len());
+        count("objects_pruned", objects.len() - files_count);
         let url = ObjectStoreUrl::parse(PINNED_URL)?;
-        let mut config = FileScanConfigBuilder::new(url, self.source(&pins))
+        let mut config = FileScanConfigBuilder::new(url, Arc::clone(&source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
             .with_file_compression_type(self.format.packed())

@@ -206,6 +206,10 @@ async fn explain_analyze_counts_what_was_read_and_what_was_not() {
     let plan = bench.rows(&format!("EXPLAIN ANALYZE {read}")).await;
     assert!(plan.contains("row_groups_pruned_statistics=10 total → 1 matched"), "{plan}");
     assert!(plan.contains("bytes_scanned="), "{plan}");
+    bench.put("p/y=1/a.csv", "n\n1\n").await;
+    bench.put("p/y=2/a.csv", "n\n2\n").await;
+    let plan = bench.rows("EXPLAIN ANALYZE SELECT n FROM 's3://data/p/' WHERE y = 2").await;
+    assert!(plan.contains("objects_matched=2") && plan.contains("objects_pruned=1"), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
