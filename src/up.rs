@@ -200,7 +200,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     stopping.cancel();
     let orderly = async {
         let served = gateway.await;
-        sql_doors.await.context("serving SQL")?;
+        let served_sql = sql_doors.await;
         background.cancel();
         if tokio::time::timeout(COMMIT_DRAIN_TIMEOUT, sql.drain()).await.is_err() {
             tracing::warn!("statements under way did not end in time; what they staged is given up later");
@@ -217,7 +217,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         if let Some(publishing) = &publishing {
             publishing.close().await;
         }
-        served.context("serving S3")
+        served.context("serving S3").and(served_sql.context("serving SQL"))
     };
     tokio::select! {
         ended = orderly => ended,

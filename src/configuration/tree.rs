@@ -33,9 +33,9 @@ pub(crate) struct Configuration {
     /// The listener of health, metrics and the API.
     pub(crate) api: Api,
     /// SQL by the PostgreSQL protocol.
-    pub(crate) pg: SqlDoor<5433>,
+    pub(crate) pg: Pg,
     /// SQL by Arrow Flight.
-    pub(crate) flight: SqlDoor<8815>,
+    pub(crate) flight: Flight,
     /// Limits of the S3 front door.
     pub(crate) limits: Limits,
     /// Budgets of memory.
@@ -78,20 +78,73 @@ pub(crate) struct Api {
     pub(crate) allow_plaintext_auth: bool,
 }
 
-/// A front door of SQL, by default on this port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct SqlDoor<const PORT: u16> {
-    /// Where it listens; port 0 takes any free one.
-    pub(crate) listen: SocketAddr,
-    /// Let clients on other machines in without TLS. Set it only where something in front encrypts.
-    pub(crate) allow_plaintext_auth: bool,
-    /// Certificates for TLS, as PEM; empty: there is none.
-    pub(crate) tls_certificate: PathBuf,
-    /// The key of the first of them, as PEM.
-    pub(crate) tls_key: PathBuf,
-    /// Open connections.
-    pub(crate) connections_max: u32,
+/// A front door of SQL. Two types with the same settings: serde knows no default by a parameter of a type.
+macro_rules! sql_door {
+    ($(#[$meta:meta])* $name:ident, $port:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct $name {
+            /// Where it listens; port 0 takes any free one.
+            pub(crate) listen: SocketAddr,
+            /// Let clients on other machines in without TLS. Set it only where something in front encrypts.
+            pub(crate) allow_plaintext_auth: bool,
+            /// Certificates for TLS, as PEM; empty: there is none.
+            pub(crate) tls_certificate: PathBuf,
+            /// The key of the first of them, as PEM.
+            pub(crate) tls_key: PathBuf,
+            /// Open connections.
+            pub(crate) connections_max: u32,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    listen: SocketAddr::from(([127, 0, 0, 1], $port)),
+                    allow_plaintext_auth: false,
+                    tls_certificate: PathBuf::new(),
+                    tls_key: PathBuf::new(),
+                    connections_max: 100,
+                }
+            }
+        }
+
+        impl $name {
+            /// The files of certificate and key, if connections may be encrypted.
+            pub(crate) fn tls(&self) -> Option<(&Path, &Path)> {
+                (!self.tls_certificate.as_os_str().is_empty()).then_some((&self.tls_certificate, &self.tls_key))
+            }
+
+            fn check(&self, key: &'static str) -> Result<(), Unsound> {
+                let has_key = !self.tls_key.as_os_str().is_empty();
+                if self.tls().is_some() != has_key {
+                    let problem = "a certificate and its key go together".to_owned();
+                    return Err(Unsound { key, problem, remedy: "set both tls_certificate and tls_key, or none" });
+                }
+                if !self.listen.ip().is_loopback() && !self.allow_plaintext_auth && self.tls().is_none() {
+                    let problem =
+                        format!("{} can be reached from other machines, and keys would travel in clear", self.listen);
+                    let remedy = "listen on 127.0.0.1, set tls_certificate and tls_key, or put TLS in front and say --allow-plaintext-auth";
+                    return Err(Unsound { key, problem, remedy });
+                }
+                if self.connections_max == 0 {
+                    let problem = "no connection would be let in".to_owned();
+                    return Err(Unsound { key, problem, remedy: "set connections_max to at least 1" });
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+sql_door! {
+    /// SQL by the PostgreSQL protocol.
+    Pg, 5433
+}
+
+sql_door! {
+    /// SQL by Arrow Flight.
+    Flight, 8815
 }
 
 /// Limits of the S3 front door.
@@ -246,8 +299,8 @@ impl Default for Configuration {
             coding: CodingChoice { k: 4, m: 2 },
             s3: S3::default(),
             api: Api::default(),
-            pg: SqlDoor::default(),
-            flight: SqlDoor::default(),
+            pg: Pg::default(),
+            flight: Flight::default(),
             limits: Limits::default(),
             memory: Memory::default(),
             background: Background::default(),
@@ -268,44 +321,6 @@ impl Default for S3 {
             region: "us-east-1".to_owned(),
             domains: vec!["localhost".to_owned()],
         }
-    }
-}
-
-impl<const PORT: u16> Default for SqlDoor<PORT> {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], PORT)),
-            allow_plaintext_auth: false,
-            tls_certificate: PathBuf::new(),
-            tls_key: PathBuf::new(),
-            connections_max: 100,
-        }
-    }
-}
-
-impl<const PORT: u16> SqlDoor<PORT> {
-    /// The files of certificate and key, if connections may be encrypted.
-    pub(crate) fn tls(&self) -> Option<(&Path, &Path)> {
-        (!self.tls_certificate.as_os_str().is_empty()).then_some((&self.tls_certificate, &self.tls_key))
-    }
-
-    fn check(&self, key: &'static str) -> Result<(), Unsound> {
-        let has_key = !self.tls_key.as_os_str().is_empty();
-        if self.tls().is_some() != has_key {
-            let problem = "a certificate and its key go together".to_owned();
-            return Err(Unsound { key, problem, remedy: "set both tls_certificate and tls_key, or none" });
-        }
-        if !self.listen.ip().is_loopback() && !self.allow_plaintext_auth && self.tls().is_none() {
-            let problem =
-                format!("{} can be reached from other machines, and keys would travel in clear", self.listen);
-            let remedy = "listen on 127.0.0.1, set tls_certificate and tls_key, or put TLS in front and say --allow-plaintext-auth";
-            return Err(Unsound { key, problem, remedy });
-        }
-        if self.connections_max == 0 {
-            let problem = "no connection would be let in".to_owned();
-            return Err(Unsound { key, problem, remedy: "set connections_max to at least 1" });
-        }
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import os
 import threading
 
 import psycopg
@@ -77,6 +78,14 @@ def test_cancel(connection):
     threading.Timer(0.5, connection.cancel_safe).start()
     with pytest.raises(psycopg.errors.QueryCanceled):
         connection.execute("SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b")
+
+
+@pytest.mark.skipif("SQL_TLS_ROOT" not in os.environ, reason="the server has no certificate")
+def test_tls(target):
+    root = os.environ["SQL_TLS_ROOT"]
+    with psycopg.connect(f"{target.dsn} sslmode=verify-full sslrootcert={root}") as connection:
+        assert connection.pgconn.ssl_in_use
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_wrong_password(target):
