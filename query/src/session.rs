@@ -161,7 +161,8 @@ impl Session {
 
     /// Parses and plans one statement. Names are looked up and columns read, as the caller may.
     pub async fn prepare(&mut self, text: &str) -> Result<Prepared, SqlError> {
-        let prepared = self.prepare_inner(text).await;
+        // Boxed: whoever holds this future holds it for each connection.
+        let prepared = Box::pin(self.prepare_inner(text)).await;
         self.after(prepared)
     }
 
@@ -205,7 +206,7 @@ impl Session {
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, SqlError> {
-        let outcome = self.execute_inner(prepared, parameters).await;
+        let outcome = Box::pin(self.execute_inner(prepared, parameters)).await;
         self.after(outcome)
     }
 
