@@ -187,7 +187,7 @@ pub(super) fn of_session(session: &Session) -> Vec<Arc<ScalarUDF>> {
     let one = || Signature::any(1, Volatility::Stable);
     all.push(function("current_schemas", one(), schemas, move |args, rows| {
         let with_system = cast(&first(args, rows)?, &DataType::Boolean)?;
-        let with_system = with_system.len() > 0 && with_system.as_boolean().value(0);
+        let with_system = !with_system.is_empty() && with_system.as_boolean().value(0);
         let system = with_system.then(|| "pg_catalog".to_owned());
         let names: Vec<ScalarValue> = system.iter().chain(&path).map(|name| text(name)).collect();
         Ok(ColumnarValue::Scalar(ScalarValue::List(ScalarValue::new_list_nullable(&names, &DataType::Utf8))))

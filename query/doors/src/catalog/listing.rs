@@ -67,7 +67,8 @@ impl View {
 
     /// Lists anew.
     pub(super) async fn refresh(&self, session: &mut Session) -> std::result::Result<(), SqlError> {
-        *self.listing.0.write() = Arc::new(list(session).await?);
+        let now = Arc::new(list(session).await?);
+        *self.listing.0.write() = now;
         Ok(())
     }
 

@@ -38,10 +38,10 @@ pub(super) fn rewrite(statement: &mut Statement) {
                     *escape_char = None;
                 }
             }
-            Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right } => {
-                if holds_function(left) && is_zero(right) {
-                    **right = text("-");
-                }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq | BinaryOperator::NotEq, right }
+                if holds_function(left) && is_zero(right) =>
+            {
+                **right = text("-");
             }
             _ => {}
         }
@@ -59,7 +59,7 @@ fn holds_function(expression: &Expr) -> bool {
 }
 
 fn is_zero(expression: &Expr) -> bool {
-    matches!(expression, Expr::Value(value) if matches!(&value.value, Value::Number(number, _) if number.to_string() == "0"))
+    matches!(expression, Expr::Value(value) if matches!(&value.value, Value::Number(number, _) if number == "0"))
 }
 
 fn text(value: &str) -> Expr {

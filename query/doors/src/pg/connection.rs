@@ -7,28 +7,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use ashlar_query::session::TransactionState;
-use ashlar_query::{Session, SqlError, SqlState};
+use ashlar_query::{Session, SqlError};
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::backend::{self, Severity};
 use super::cancel::Registered;
-use super::copy;
-use super::frontend::{Bind, Message, What};
+use super::frontend::Message;
 use super::pipes::{Gone, Inbox, Outbox};
-use super::portal::{PORTALS_MAX, Portal, State};
-use super::rows::{self, Rows};
-use super::running::{Begun, Fault, no_portal, no_statement};
-use super::split::split;
-use super::statement::{self, Kind, Own, Statement};
+use super::portal::{Portal, State};
+use super::running::Fault;
+use super::statement::Statement;
 use crate::catalog::{SERVER_VERSION, Seen};
 use crate::credentials::Proven;
 
-/// Most prepared statements of a connection.
-const STATEMENTS_MAX: usize = 1_000;
-/// Most statements of one simple query.
-const SIMPLE_STATEMENTS_MAX: usize = 1_000;
 /// What clients are told of without asking, as PostgreSQL names it.
 const REPORTED: [&str; 9] = [
     "client_encoding",
@@ -63,7 +56,7 @@ pub(super) struct Connection {
     pub(super) portals: HashMap<String, Portal>,
     /// Of the open transaction, oldest first.
     pub(super) savepoints: Vec<String>,
-    registered: Registered,
+    pub(super) registered: Registered,
     /// What the client was told of settings.
     reported: HashMap<&'static str, String>,
     /// Settings as they were when the connection began.
@@ -71,7 +64,7 @@ pub(super) struct Connection {
     /// Something of the extended protocol failed and Sync has not come.
     is_skipping: bool,
     /// Where in its text the statement that just failed is wrong, in characters.
-    position: Option<usize>,
+    pub(super) position: Option<usize>,
 }
 
 impl Connection {
@@ -204,247 +197,8 @@ impl Connection {
         Ok(true)
     }
 
-    async fn extended(&mut self, message: Message) -> Result<(), Fault> {
-        match message {
-            Message::Parse { name, text, types } => self.parse(name, text, &types).await,
-            Message::Bind(bind) => Ok(self.bind(bind)?),
-            Message::Describe { what, name } => Ok(self.describe(what, &name)?),
-            Message::Execute { portal, rows_max } => self.execute(&portal, rows_max).await,
-            Message::Close { what, name } => {
-                match what {
-                    What::Statement => drop(self.statements.remove(&name)),
-                    What::Portal => drop(self.portals.remove(&name)),
-                }
-                backend::plain(self.out(), b'3');
-                Ok(())
-            }
-            Message::Flush => Ok(self.outbox.flush().await?),
-            _ => Ok(()),
-        }
-    }
-
-    async fn parse(&mut self, name: String, text: String, types: &[u32]) -> Result<(), Fault> {
-        if name.is_empty() {
-            self.statements.remove("");
-        } else if self.statements.contains_key(&name) {
-            let message = format!("prepared statement {name:?} already exists");
-            return Err(self.failed(SqlError::new(SqlState::DuplicatePreparedStatement, message)));
-        } else if self.statements.len() >= STATEMENTS_MAX {
-            let message = format!("a connection has at most {STATEMENTS_MAX} prepared statements");
-            return Err(self.failed(SqlError::new(SqlState::ProgramLimitExceeded, message)));
-        }
-        let statement = self.prepare(&text, types).await?;
-        self.statements.insert(name, Arc::new(statement));
-        backend::plain(self.out(), b'1');
-        Ok(())
-    }
-
-    /// Plans one statement.
-    async fn prepare(&mut self, text: &str, types: &[u32]) -> Result<Statement, Fault> {
-        let cancel = self.registered.begin();
-        let prepared = self.prepare_inner(text, types, &cancel).await;
-        self.registered.end();
-        if let Err(Fault::Sql(error)) = prepared {
-            let before = split(text).first().and_then(|one| text.find(one)).unwrap_or(0);
-            let before = text[..before].chars().count();
-            self.position = backend::position(&error.message, text[..].trim()).map(|at| at + before);
-            return Err(self.failed(error));
-        }
-        prepared
-    }
-
-    async fn prepare_inner(
-        &mut self,
-        text: &str,
-        types: &[u32],
-        cancel: &CancellationToken,
-    ) -> Result<Statement, Fault> {
-        let kept = |kind, parameters| Statement { kind, parameters };
-        let mut statements = split(text).into_iter();
-        let Some(one) = statements.next() else { return Ok(kept(Kind::Empty, Vec::new())) };
-        if statements.next().is_some() {
-            let error = SqlError::syntax("more than one statement at once").hint("prepare them one by one");
-            return Err(error.into());
-        }
-        if let Some(copy) = copy::of(one) {
-            let (query, format) = copy?;
-            self.shared.keeper.still(&self.proven).await?;
-            let prepared = self.session.prepare(&query).await?;
-            return Ok(kept(Kind::Copy(prepared, format), Vec::new()));
-        }
-        if let Some(own) = Own::of(one) {
-            return Ok(kept(Kind::Own(own), Vec::new()));
-        }
-        let typed = statement::with_types(one, types)?;
-        self.shared.keeper.still(&self.proven).await?;
-        let catalog = &self.shared.catalog;
-        let work = async {
-            if catalog.concerns(one) {
-                let prepared = catalog.prepare(&mut self.session, &mut self.seen, &typed).await?;
-                let parameters = statement::parameters(types, prepared.parameter_types());
-                return Ok(kept(Kind::Catalog(prepared), parameters));
-            }
-            let prepared = self.session.prepare(&typed).await?;
-            let parameters = statement::parameters(types, prepared.parameter_types());
-            Ok::<_, SqlError>(kept(Kind::Session(prepared), parameters))
-        };
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => {
-                let error = SqlError::new(SqlState::QueryCanceled, "the statement was cancelled by its user");
-                Err(error.into())
-            }
-            gone = self.inbox.gone() => Err(gone.into()),
-            prepared = work => Ok(prepared?),
-        }
-    }
-
-    fn bind(&mut self, bind: Bind) -> Result<(), SqlError> {
-        let done = self.bind_inner(bind);
-        if done.is_err() {
-            self.session.fail();
-        }
-        done
-    }
-
-    fn bind_inner(&mut self, bind: Bind) -> Result<(), SqlError> {
-        let statement = self.statements.get(&bind.statement).cloned();
-        let statement = statement.ok_or_else(|| no_statement(&bind.statement))?;
-        if bind.portal.is_empty() {
-            self.portals.remove("");
-        } else if self.portals.contains_key(&bind.portal) {
-            let message = format!("portal {:?} already exists", bind.portal);
-            return Err(SqlError::new(SqlState::DuplicateCursor, message));
-        } else if self.portals.len() >= PORTALS_MAX {
-            let message = format!("a connection has at most {PORTALS_MAX} portals");
-            return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
-        }
-        let (given, asked) = (bind.parameters.len(), statement.parameters.len());
-        if given != asked {
-            let message = format!("the statement has {asked} parameters and {given} were given");
-            return Err(SqlError::new(SqlState::ProtocolViolation, message));
-        }
-        if bind.parameter_formats.len() > 1 && bind.parameter_formats.len() != given {
-            let message =
-                format!("{} formats were given for {given} parameters", bind.parameter_formats.len());
-            return Err(SqlError::new(SqlState::ProtocolViolation, message));
-        }
-        let mut parameters = Vec::with_capacity(given);
-        for (at, (bytes, parameter)) in bind.parameters.into_iter().zip(&statement.parameters).enumerate() {
-            let formats = &bind.parameter_formats;
-            let is_binary = *formats.get(at).or(formats.first()).unwrap_or(&false);
-            let pg_type = parameter.pg_type;
-            parameters.push(super::parameters::decode(pg_type, is_binary, bytes, &parameter.target)?);
-        }
-        if let Some(schema) = statement.schema() {
-            rows::describe(schema, &bind.result_formats)?;
-        }
-        let result_formats = bind.result_formats;
-        let portal = Portal { statement, parameters, result_formats, state: State::Fresh };
-        self.portals.insert(bind.portal, portal);
-        backend::plain(self.out(), b'2');
-        Ok(())
-    }
-
-    fn describe(&mut self, what: What, name: &str) -> Result<(), SqlError> {
-        let (statement, formats) = match what {
-            What::Statement => {
-                let statement = self.statements.get(name).cloned().ok_or_else(|| no_statement(name))?;
-                let oids: Vec<u32> = statement.parameters.iter().map(|parameter| parameter.oid).collect();
-                backend::parameter_description(self.out(), &oids);
-                (statement, Vec::new())
-            }
-            What::Portal => {
-                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (Arc::clone(&portal.statement), portal.result_formats.clone())
-            }
-        };
-        match statement.schema() {
-            Some(schema) => {
-                let columns = rows::describe(schema, &formats)?;
-                backend::row_description(self.out(), &columns);
-            }
-            None => backend::plain(self.out(), b'n'),
-        }
-        Ok(())
-    }
-
-    async fn execute(&mut self, name: &str, rows_max: usize) -> Result<(), Fault> {
-        let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
-        let cancel = self.registered.begin();
-        let done = self.execute_inner(&mut portal, rows_max, &cancel).await;
-        self.registered.end();
-        // A statement may have closed what it ran in; the unnamed one goes with its error.
-        if done.is_ok() {
-            self.portals.insert(name.to_owned(), portal);
-        }
-        done
-    }
-
-    async fn execute_inner(
-        &mut self,
-        portal: &mut Portal,
-        rows_max: usize,
-        cancel: &CancellationToken,
-    ) -> Result<(), Fault> {
-        let mut rows = match std::mem::replace(&mut portal.state, State::Done) {
-            State::Fresh => {
-                let parameters = std::mem::take(&mut portal.parameters);
-                match self.begin(&portal.statement, parameters, &portal.result_formats, cancel).await? {
-                    Begun::Empty => {
-                        backend::plain(self.out(), b'I');
-                        return Ok(());
-                    }
-                    Begun::Done(tag) => {
-                        backend::complete(self.out(), &tag);
-                        return Ok(());
-                    }
-                    Begun::Rows(rows) => {
-                        self.begin_copy(&rows);
-                        Box::new(rows)
-                    }
-                }
-            }
-            State::Suspended(rows) => rows,
-            State::Done => {
-                let tag = if portal.statement.schema().is_some() { "SELECT 0" } else { "" };
-                backend::complete(self.out(), tag);
-                return Ok(());
-            }
-            State::Expired => {
-                let error = SqlError::new(SqlState::QueryCanceled, "the portal's rows waited too long")
-                    .hint("ask for rows sooner, or for all at once");
-                return Err(self.failed(error));
-            }
-        };
-        // A copy is never sent in parts.
-        let rows_max = if rows.copy.is_some() { usize::MAX } else { rows_max };
-        if self.send(&mut rows, rows_max, cancel).await? {
-            self.end_copy(&rows);
-            backend::complete(self.out(), &rows_tag(rows.tag, rows.sent));
-        } else {
-            backend::plain(self.out(), b's');
-            portal.state = State::Suspended(rows);
-        }
-        Ok(())
-    }
-
-    fn begin_copy(&mut self, rows: &Rows) {
-        if let Some(format) = &rows.copy {
-            let names: Vec<String> =
-                rows.stream.schema().fields().iter().map(|field| field.name().clone()).collect();
-            format.begin(&names, self.out());
-        }
-    }
-
-    fn end_copy(&mut self, rows: &Rows) {
-        if let Some(format) = &rows.copy {
-            format.end(rows.sent, self.out());
-        }
-    }
-
     /// Ends a sequence of the extended protocol.
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         self.is_skipping = false;
         if self.session.transaction_state() == TransactionState::Idle {
             self.portals.clear();
@@ -452,107 +206,18 @@ impl Connection {
         self.ready();
     }
 
-    fn ready(&mut self) {
+    pub(super) fn ready(&mut self) {
         let state = self.session.transaction_state();
         backend::ready(self.out(), state);
     }
 
-    /// Runs a text with any number of statements: all or none, unless it says itself where transactions are.
-    async fn simple(&mut self, text: &str) -> Result<(), Gone> {
-        // As PostgreSQL has it, a simple query ends the unnamed ones.
-        self.statements.remove("");
-        self.portals.remove("");
-        let statements = split(text);
-        if statements.is_empty() {
-            backend::plain(self.out(), b'I');
-            self.ready();
-            return Ok(());
-        }
-        let is_one = statements.len() > 1
-            && self.session.transaction_state() == TransactionState::Idle
-            && !statements.iter().any(|text| statement::is_control(text));
-        match self.all_of(&statements, is_one).await {
-            Ok(()) => {}
-            Err(fault) => {
-                self.fault(fault)?;
-                if is_one && self.session.transaction_state() != TransactionState::Idle {
-                    let ended = self.session.query("ROLLBACK", Vec::new()).await;
-                    if let Err(error) = ended {
-                        tracing::warn!(target: "ashlar_sql", %error, "a transaction could not be rolled back");
-                    }
-                }
-            }
-        }
-        if self.session.transaction_state() == TransactionState::Idle {
-            self.portals.clear();
-        }
-        self.ready();
-        Ok(())
-    }
-
-    async fn all_of(&mut self, statements: &[&str], is_one: bool) -> Result<(), Fault> {
-        if statements.len() > SIMPLE_STATEMENTS_MAX {
-            let message = format!("more than {SIMPLE_STATEMENTS_MAX} statements at once");
-            return Err(self.failed(SqlError::new(SqlState::ProgramLimitExceeded, message)));
-        }
-        if is_one {
-            self.session.query("BEGIN", Vec::new()).await?;
-        }
-        for text in statements {
-            if let Err(fault) = self.one_of(text).await {
-                // Counted from the statement's beginning, which is not that of the text.
-                self.position.take_if(|_| statements.len() > 1);
-                return Err(fault);
-            }
-        }
-        if is_one {
-            self.session.query("COMMIT", Vec::new()).await?;
-        }
-        Ok(())
-    }
-
-    async fn one_of(&mut self, text: &str) -> Result<(), Fault> {
-        let statement = Arc::new(self.prepare(text, &[]).await?);
-        if !statement.parameters.is_empty() {
-            let error = SqlError::new(SqlState::UndefinedParameter, "a simple query has no parameters")
-                .hint("prepare the statement");
-            return Err(self.failed(error));
-        }
-        let cancel = self.registered.begin();
-        let done = self.one_of_inner(&statement, &cancel).await;
-        self.registered.end();
-        done
-    }
-
-    async fn one_of_inner(
-        &mut self,
-        statement: &Arc<Statement>,
-        cancel: &CancellationToken,
-    ) -> Result<(), Fault> {
-        match self.begin(statement, Vec::new(), &[], cancel).await? {
-            Begun::Empty => backend::plain(self.out(), b'I'),
-            Begun::Done(tag) => backend::complete(self.out(), &tag),
-            Begun::Rows(mut rows) => {
-                if rows.copy.is_none() {
-                    let columns = rows::describe(&rows.stream.schema(), &[])?;
-                    backend::row_description(self.out(), &columns);
-                }
-                self.begin_copy(&rows);
-                self.send(&mut rows, usize::MAX, cancel).await?;
-                self.end_copy(&rows);
-                backend::complete(self.out(), &rows_tag(rows.tag, rows.sent));
-            }
-        }
-        Ok(())
-    }
-
     /// An error of the door's own: an open transaction fails by it as by any.
-    fn failed(&mut self, error: SqlError) -> Fault {
+    pub(super) fn failed(&mut self, error: SqlError) -> Fault {
         self.session.fail();
         Fault::Sql(error)
     }
 
-    fn fault(&mut self, fault: Fault) -> Result<(), Gone> {
+    pub(super) fn fault(&mut self, fault: Fault) -> Result<(), Gone> {
         match fault {
             Fault::Gone(gone) => Err(gone),
             Fault::Sql(error) => {
@@ -565,12 +230,5 @@ impl Connection {
     fn tell(&mut self, error: &SqlError) {
         let position = self.position.take();
         backend::sql_error(&mut self.outbox.buffer, Severity::Error, error, position);
-    }
-}
-
-fn rows_tag(tag: &str, rows: u64) -> String {
-    match tag {
-        "SELECT" | "COPY" => format!("{tag} {rows}"),
-        other => other.to_owned(),
     }
 }

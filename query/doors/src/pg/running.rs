@@ -202,6 +202,20 @@ impl Connection {
         })
     }
 
+    pub(super) fn begin_copy(&mut self, rows: &Rows) {
+        if let Some(format) = &rows.copy {
+            let names: Vec<String> =
+                rows.stream.schema().fields().iter().map(|field| field.name().clone()).collect();
+            format.begin(&names, self.out());
+        }
+    }
+
+    pub(super) fn end_copy(&mut self, rows: &Rows) {
+        if let Some(format) = &rows.copy {
+            format.end(rows.sent, self.out());
+        }
+    }
+
     /// Does what concerns the connection alone.
     fn own(&mut self, own: &Own) -> Result<String, SqlError> {
         let is_way_back = matches!(own, Own::RollbackTo(_));
@@ -284,4 +298,12 @@ pub(super) fn no_statement(name: &str) -> SqlError {
 
 pub(super) fn no_portal(name: &str) -> SqlError {
     SqlError::new(SqlState::InvalidCursorName, format!("portal {name:?} does not exist"))
+}
+
+/// The tag after rows.
+pub(super) fn rows_tag(tag: &str, rows: u64) -> String {
+    match tag {
+        "SELECT" | "COPY" => format!("{tag} {rows}"),
+        other => other.to_owned(),
+    }
 }
