@@ -233,7 +233,7 @@ impl Session {
                     return Ok(Outcome::Affected { tag: "ROLLBACK", rows: None });
                 }
                 if let Some(changes) = transaction.changes() {
-                    changes.publish().await?;
+                    self.publish(changes).await?;
                 }
                 Ok(done)
             }
@@ -298,9 +298,14 @@ impl Session {
         };
         let rows = self.within_timeout(self.engine.inner.executor.run(work)).await?;
         if alone {
-            changes.publish().await?;
+            self.publish(changes).await?;
         }
         Ok(Outcome::Affected { tag: prepared.tag, rows })
+    }
+
+    /// On the threads of SQL, and to its end whatever becomes of the caller.
+    async fn publish(&self, changes: Arc<Changes>) -> Result<(), SqlError> {
+        self.engine.inner.executor.run(async move { changes.publish().await }).await
     }
 
     fn planner(&self) -> Planner {

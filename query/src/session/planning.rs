@@ -88,11 +88,11 @@ impl Planner {
     ) -> Result<u64, SqlError> {
         let changes =
             self.changes.clone().ok_or_else(|| SqlError::internal("writing rows", &"no changes"))?;
-        let staged = Arc::new(StagedStore { changes, location: target.location.clone() });
-        let (physical, state) = self.physical(plan, parameters, Some(staged)).await?;
+        let staged = Arc::new(StagedStore::new(changes, target.location.clone()));
+        let (physical, state) = self.physical(plan, parameters, Some(Arc::clone(&staged))).await?;
         let physical = interruptible(physical, cancel)?;
         let writer = rows::plan(&state, physical, target).await?;
-        rows::run(&state, writer).await
+        rows::run(&state, writer).await.map_err(|error| staged.failure().unwrap_or(error))
     }
 
     /// A plan over pinned objects, and what to run it in.
