@@ -275,6 +275,7 @@ impl Session {
             None => (Changes::begin(&self.engine, &self.cx).await?, true),
         };
         let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
+        planner.seen = Some(Arc::new(changes.seen().await?));
         if planner.moment.is_none() {
             // One for all that the statement looks up and reads.
             planner.moment = Some(Shared::take(&self.engine).await?);
@@ -315,6 +316,7 @@ impl Session {
             settings: self.settings.clone(),
             moment: self.transaction.as_ref().map(Transaction::moment),
             changes: self.transaction.as_ref().and_then(Transaction::changes),
+            seen: None,
         }
     }
 

@@ -48,6 +48,9 @@ async fn tables_are_made_filled_replaced_renamed_and_dropped() {
     assert_eq!(bench.rows(all).await, "7|seven");
     run(&mut session, "INSERT OVERWRITE sales.t SELECT 8, 'eight'").await;
     assert_eq!(bench.rows(all).await, "8|eight");
+    run(&mut session, "INSERT OVERWRITE sales.t SELECT n + 1, s FROM sales.t").await;
+    run(&mut session, "CREATE OR REPLACE TABLE sales.t AS SELECT n - 1 AS n, s FROM sales.t").await;
+    assert_eq!(bench.rows(all).await, "8|eight", "what is replaced can be read");
     run(&mut session, "SET search_path = sales, public").await;
     run(&mut session, "ALTER TABLE t RENAME TO u").await;
     assert_eq!(fails(&mut session, all).await, "42P01");
