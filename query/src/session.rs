@@ -265,7 +265,7 @@ impl Session {
                     return Ok(Outcome::Affected { tag: "ROLLBACK", rows: None });
                 }
                 if let Some(changes) = transaction.changes() {
-                    changes.publish().await?;
+                    self.publish(changes).await?;
                 }
                 Ok(done)
             }
@@ -307,6 +307,7 @@ impl Session {
             None => (Changes::begin(&self.engine, &self.cx).await?, true),
         };
         let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
+        planner.seen = Some(Arc::new(changes.seen().await?));
         if planner.moment.is_none() {
             // One for all that the statement looks up and reads.
             planner.moment = Some(Shared::take(&self.engine).await?);
@@ -330,9 +331,14 @@ impl Session {
         };
         let rows = self.within_timeout(self.engine.inner.executor.run(work)).await?;
         if alone {
-            changes.publish().await?;
+            self.publish(changes).await?;
         }
         Ok(Outcome::Affected { tag: prepared.tag, rows })
+    }
+
+    /// On the threads of SQL, and to its end whatever becomes of the caller.
+    async fn publish(&self, changes: Arc<Changes>) -> Result<(), SqlError> {
+        self.engine.inner.executor.run(async move { changes.publish().await }).await
     }
 
     fn planner(&self) -> Planner {
@@ -342,6 +348,7 @@ impl Session {
             settings: self.settings.clone(),
             moment: self.transaction.as_ref().map(Transaction::moment),
             changes: self.transaction.as_ref().and_then(Transaction::changes),
+            seen: None,
         }
     }
 

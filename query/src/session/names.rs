@@ -277,12 +277,11 @@ async fn view_table(planner: &Planner, view: &View, depth: usize) -> Result<View
     }
 }
 
-/// The name that a statement makes, which need not be there.
+/// The name of the view that a statement makes: it is not looked up, or a view would stand for itself.
 fn made_by(statement: &Statement) -> Option<String> {
     match statement {
         Statement::Statement(ast) => match &**ast {
             Ast::CreateView(view) => Some(TableReference::parse_str(&view.name.to_string()).to_string()),
-            Ast::CreateTable(table) => Some(TableReference::parse_str(&table.name.to_string()).to_string()),
             _ => None,
         },
         _ => None,

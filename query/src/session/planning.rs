@@ -30,7 +30,7 @@ use crate::scan::lease::HeldLease;
 use crate::scan::pins::Pins;
 use crate::scan::table::ObjectsTable;
 use crate::system::Caller;
-use crate::write::changes::Changes;
+use crate::write::changes::{Changes, Seen};
 use crate::write::rows::{self, Target};
 use crate::write::staged_store::StagedStore;
 
@@ -47,6 +47,8 @@ pub(crate) struct Planner {
     pub(crate) moment: Option<Shared>,
     /// What an open transaction, or this statement, changes.
     pub(crate) changes: Option<Arc<Changes>>,
+    /// What these were when the statement began: what it replaces, it still reads.
+    pub(crate) seen: Option<Arc<Seen>>,
 }
 
 impl Planner {
@@ -88,11 +90,11 @@ impl Planner {
     ) -> Result<u64, SqlError> {
         let changes =
             self.changes.clone().ok_or_else(|| SqlError::internal("writing rows", &"no changes"))?;
-        let staged = Arc::new(StagedStore { changes, location: target.location.clone() });
-        let (physical, state) = self.physical(plan, parameters, Some(staged)).await?;
+        let staged = Arc::new(StagedStore::new(changes, target.location.clone()));
+        let (physical, state) = self.physical(plan, parameters, Some(Arc::clone(&staged))).await?;
         let physical = interruptible(physical, cancel)?;
         let writer = rows::plan(&state, physical, target).await?;
-        rows::run(&state, writer).await
+        rows::run(&state, writer).await.map_err(|error| staged.failure().unwrap_or(error))
     }
 
     /// A plan over pinned objects, and what to run it in.
@@ -113,7 +115,8 @@ impl Planner {
             None
         } else {
             let (lease, moment) = self.moment().await?;
-            Some(self.pins(lease, &moment, locations).await?)
+            let seen = self.seen.as_deref().filter(|_| staged.is_some());
+            Some(self.pins_as(lease, &moment, locations, seen).await?)
         };
         let state = self.state(Arc::new(Names::default()), pins, staged)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
@@ -127,21 +130,35 @@ impl Planner {
         moment: &Moment,
         locations: Vec<Location>,
     ) -> Result<Pins, SqlError> {
+        self.pins_as(lease, moment, locations, None).await
+    }
+
+    /// The same with what it had changed at some time; `None`: by now.
+    async fn pins_as(
+        &self,
+        lease: Arc<HeldLease>,
+        moment: &Moment,
+        locations: Vec<Location>,
+        seen: Option<&Seen>,
+    ) -> Result<Pins, SqlError> {
         let store = &self.engine.inner.store;
         let Some(changes) = &self.changes else {
             return Pins::resolve(store, &self.cx, lease, moment, locations).await;
         };
-        let staged = changes.staged().await?;
+        let seen = match seen {
+            Some(seen) => seen.clone(),
+            None => changes.seen().await?,
+        };
         // What this transaction wrote at a key need not be there for others.
         let is_written = |location: &Location| match &location.keys {
             Keys::One(key) => {
-                staged.iter().any(|object| object.bucket == location.bucket && object.key == *key)
+                seen.staged.iter().any(|object| object.bucket == location.bucket && object.key == *key)
             }
             Keys::Below(_) | Keys::Matching(_) => false,
         };
         let (written, others) = locations.into_iter().partition(is_written);
         let pins = Pins::resolve(store, &self.cx, lease, moment, others).await?;
-        Ok(pins.and_none_at(written).changed(&staged, |object| changes.removes(object)))
+        Ok(pins.and_none_at(written).changed(&seen.staged, |object| seen.is_removed(object)))
     }
 
     /// The transaction's moment, else the present.

@@ -3,7 +3,7 @@
 //! Invariant: nothing of it is visible before [`Changes::publish`], all of it after, and nothing is left if it is
 //! dropped: the group is given up. What somebody else changed meanwhile makes publishing fail, never merge.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ashlar_objects::Error as StoreError;
@@ -43,6 +43,20 @@ struct State {
 impl std::fmt::Debug for Changes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Changes").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// What was staged and marked for removal at some time.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) staged: Vec<PinnedObject>,
+    removed: HashSet<(BucketName, ObjectKey)>,
+}
+
+impl Seen {
+    /// Whether an object is gone.
+    pub(crate) fn is_removed(&self, object: &PinnedObject) -> bool {
+        self.removed.contains(&(object.bucket.clone(), object.key.clone()))
     }
 }
 
@@ -219,15 +233,12 @@ impl Changes {
         of_schema.filter_map(|((_, name), table)| Some((name.clone(), table.clone()?))).collect()
     }
 
-    /// Objects staged so far.
-    pub(crate) async fn staged(&self) -> Result<Vec<PinnedObject>, SqlError> {
+    /// How its own statements see the store now: a statement keeps this while it replaces what it reads.
+    pub(crate) async fn seen(&self) -> Result<Seen, SqlError> {
         let staged = self.engine.inner.store.pin_staged(&self.cx, self.group).await;
-        staged.map_err(|e| SqlError::of_store("what was written", &e))
-    }
-
-    /// Whether publishing will remove an object.
-    pub(crate) fn removes(&self, object: &PinnedObject) -> bool {
-        self.state.lock().removals.iter().any(|(bucket, key)| *bucket == object.bucket && *key == object.key)
+        let staged = staged.map_err(|e| SqlError::of_store("what was written", &e))?;
+        let removed = self.state.lock().removals.iter().cloned().collect();
+        Ok(Seen { staged, removed })
     }
 
     /// Makes all of it visible at once, or nothing.

@@ -17,6 +17,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -35,9 +36,23 @@ const PIECES_AHEAD_MAX: usize = 4;
 pub(crate) struct StagedStore {
     pub(crate) changes: Arc<Changes>,
     pub(crate) location: Location,
+    /// Why a file was not staged: writers forget what failed when they finish.
+    failure: Failure,
 }
 
+type Failure = Arc<Mutex<Option<SqlError>>>;
+
 impl StagedStore {
+    /// For one statement.
+    pub(crate) fn new(changes: Arc<Changes>, location: Location) -> Self {
+        Self { changes, location, failure: Failure::default() }
+    }
+
+    /// The first failure.
+    pub(crate) fn failure(&self) -> Option<SqlError> {
+        self.failure.lock().clone()
+    }
+
     fn key(&self, path: &Path) -> Result<ObjectKey> {
         let invalid = || failed(SqlError::invalid(format!("{path} does not lie at {}", self.location)));
         let key =
@@ -57,7 +72,7 @@ impl StagedStore {
         let task = AbortOnDropHandle::new(
             tokio::runtime::Handle::current().spawn(async move { changes.stage_own(request).await }),
         );
-        Ok(Upload { send: Some(send), task: Some(task) })
+        Ok(Upload { send: Some(send), task: Some(task), failure: Arc::clone(&self.failure) })
     }
 }
 
@@ -77,6 +92,7 @@ impl fmt::Display for StagedStore {
 struct Upload {
     send: Option<mpsc::Sender<std::result::Result<Bytes, BodyError>>>,
     task: Option<AbortOnDropHandle<std::result::Result<(), SqlError>>>,
+    failure: Failure,
 }
 
 impl fmt::Debug for Upload {
@@ -108,7 +124,10 @@ impl MultipartUpload for Upload {
         let task =
             self.task.take().ok_or_else(|| failed(SqlError::internal("writing rows", &"completed twice")))?;
         let staged = task.await.map_err(|e| failed(SqlError::internal("writing rows", &e)))?;
-        staged.map_err(failed)?;
+        if let Err(error) = staged {
+            self.failure.lock().get_or_insert_with(|| error.clone());
+            return Err(failed(error));
+        }
         Ok(PutResult { e_tag: None, version: None })
     }
 

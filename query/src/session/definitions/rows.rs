@@ -96,7 +96,7 @@ pub(super) async fn remove_all(
     };
     let places = vec![location.clone(), generation.clone()];
     let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, places).await?;
-    let staged = changes.staged().await?;
+    let staged = changes.seen().await?.staged;
     let is_staged = |object: &ashlar_objects::pinning::PinnedObject| {
         staged.iter().any(|staged| staged.bucket == object.bucket && staged.key == object.key)
     };

@@ -48,6 +48,9 @@ async fn tables_are_made_filled_replaced_renamed_and_dropped() {
     assert_eq!(bench.rows(all).await, "7|seven");
     run(&mut session, "INSERT OVERWRITE sales.t SELECT 8, 'eight'").await;
     assert_eq!(bench.rows(all).await, "8|eight");
+    run(&mut session, "INSERT OVERWRITE sales.t SELECT n + 1, s FROM sales.t").await;
+    run(&mut session, "CREATE OR REPLACE TABLE sales.t AS SELECT n - 1 AS n, s FROM sales.t").await;
+    assert_eq!(bench.rows(all).await, "8|eight", "what is replaced can be read");
     run(&mut session, "SET search_path = sales, public").await;
     run(&mut session, "ALTER TABLE t RENAME TO u").await;
     assert_eq!(fails(&mut session, all).await, "42P01");
@@ -228,4 +231,23 @@ async fn others_may_not_change_or_see_what_is_not_theirs() {
     assert_eq!(listed, "");
     assert_eq!(bench.rows("SELECT * FROM sales.t").await, "1");
     assert_eq!(bench.rows("SELECT * FROM mine").await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guide_does_what_it_says() {
+    let bench = Bench::new().await;
+    bench.put("in/a.csv", "id;amount;country\n1;5000;de\n2;-1;fr\n3;10;fr\n").await;
+    bench.put("late.csv", "id,amount,country\n4,2000,fr\n").await;
+    let mut session = bench.session();
+    let guide = include_str!("../../../../docs/guide/sql.md");
+    let block = guide.split("```sql").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let statements = crate::session::split(block).unwrap();
+    let (last, before) = statements.split_last().unwrap();
+    for statement in before {
+        run(&mut session, statement).await;
+    }
+    assert_eq!(bench.rows("SELECT count(*) FROM sales.orders_2026").await, "3");
+    assert_eq!(bench.rows("SELECT id FROM 's3://data/out/' WHERE country = 'fr'").await, "4");
+    run(&mut session, last).await;
+    assert!(keys(&bench).await.iter().all(|key| !key.starts_with("sales/")));
 }
