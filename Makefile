@@ -48,8 +48,9 @@ contracts: ## Contracts: artifacts, vectors and gas are as committed; unit, fuzz
 	chain/contracts/build --test
 	chain/contracts/build --gas --check
 
-conformance: build ## Unchanged S3 clients, bad input and racing conditions against the binary.
+conformance: build ## Unchanged S3 and SQL clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
+	ops/conformance/sql/run --bin $(ASHLAR_BIN)
 
 chain: ## Unchanged clients of Ethereum against the dev chain; what they need is installed on the first use.
 	cargo build --locked --package ashlar-dev-chain --example serve

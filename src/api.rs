@@ -1,7 +1,7 @@
 //! The :9001 listener: health, metrics, and the API that the command line talks to.
 //!
 //! Invariant: `/healthz`, `/readyz` and `/metrics` need no credentials and name no user, bucket or key;
-//! everything under `/api/` needs them, and users and nodes are root's. Deliberately decides nothing about
+//! `/sql` and everything under `/api/` need them, and users and nodes are root's. Deliberately decides nothing about
 //! buckets: the store's own `authorize()` does.
 
 pub(crate) mod answers;
@@ -13,6 +13,7 @@ mod metrics_page;
 mod nodes;
 mod objects;
 mod refusal;
+mod sql;
 mod status;
 mod users;
 
@@ -26,7 +27,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::HeaderValue;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use tokio_util::sync::CancellationToken;
 
@@ -61,6 +62,8 @@ pub(crate) struct Server {
     pub(crate) s3_endpoint: String,
     /// The log of commitments, where it is published.
     pub(crate) publishing: Option<Arc<Publishing>>,
+    /// SQL over the store.
+    pub(crate) sql: ashlar_query::Engine,
     /// Cancelled when a stop was asked for.
     pub(crate) stopping: CancellationToken,
 }
@@ -105,7 +108,10 @@ fn router(server: Arc<Server>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics_page::show))
         .nest("/api", api)
-        .fallback(async || Refusal::not_found("such page; /healthz, /readyz, /metrics and /api/… are here"))
+        .route("/sql", post(sql::run).layer(DefaultBodyLimit::max(sql::BODY_BYTES_MAX)))
+        .fallback(async || {
+            Refusal::not_found("such page; /healthz, /readyz, /metrics, /sql and /api/… are here")
+        })
         .method_not_allowed_fallback(async || {
             Refusal::new(
                 axum::http::StatusCode::METHOD_NOT_ALLOWED,

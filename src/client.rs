@@ -8,7 +8,7 @@ mod aws_profile;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{Method, Request};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -81,15 +81,62 @@ impl Client {
         self.ask::<serde_json::Value>(Method::DELETE, path, Bytes::new()).await.map(drop)
     }
 
-    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
+    /// `POST /sql`, its answer given on piece by piece. Ends with an error unless the answer came whole.
+    pub(crate) async fn sql(
+        &self,
+        statements: String,
+        accept: &'static str,
+        mut give: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let request = self.request(Method::POST, "/sql", "application/sql", accept, statements.into())?;
+        let (mut sender, connection) = self.connect().await?;
+        let exchange = async {
+            let answer = sender.send_request(request).await?;
+            let (head, mut body) = answer.into_parts();
+            if !head.status.is_success() {
+                let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+                let body = body.map_err(anyhow::Error::from_boxed)?.to_bytes();
+                bail!(
+                    failed_statement(&body).unwrap_or_else(|| format!("the server answered {}", head.status))
+                );
+            }
+            while let Some(frame) = body.frame().await {
+                let frame = frame.context("the answer broke off: the statement failed in the middle")?;
+                if let Some(piece) = frame.data_ref() {
+                    give(piece)?;
+                }
+            }
+            anyhow::Ok(())
+        };
+        tokio::pin!(exchange);
+        tokio::select! {
+            done = &mut exchange => done,
+            _ = connection => exchange.await,
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &'static str,
+        accept: &'static str,
+        body: Bytes,
+    ) -> anyhow::Result<Request<Full<Bytes>>> {
         let pair = format!("{}:{}", self.credentials.access_key, *self.credentials.secret_key);
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, &self.authority)
             .header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)))
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, content_type)
+            .header(ACCEPT, accept)
             .body(Full::new(body))?;
+        Ok(request)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
+        let request = self.request(method, path, "application/json", "application/json", body)?;
         let (status, body) =
             tokio::time::timeout(ANSWER_TIMEOUT, self.exchange(request)).await.with_context(|| {
                 format!("{} did not answer within {} s", self.endpoint, ANSWER_TIMEOUT.as_secs())
@@ -112,7 +159,7 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
+    async fn connect(&self) -> anyhow::Result<Connected> {
         let unreachable = || {
             format!(
                 "{} cannot be reached; is `ashlar up` running there? Name another one with --endpoint or ASHLAR_ENDPOINT",
@@ -123,8 +170,11 @@ impl Client {
             .await
             .with_context(unreachable)?
             .with_context(unreachable)?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.with_context(unreachable)?;
+        http1::handshake(TokioIo::new(stream)).await.with_context(unreachable)
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
+        let (mut sender, connection) = self.connect().await?;
         let exchange = async {
             let answer = sender.send_request(request).await?;
             let (head, body) = answer.into_parts();
@@ -140,6 +190,21 @@ impl Client {
         };
         answer.with_context(|| format!("{} broke the connection off", self.endpoint))
     }
+}
+
+/// A connection, and what drives it.
+type Connected = (http1::SendRequest<Full<Bytes>>, http1::Connection<TokioIo<TcpStream>, Full<Bytes>>);
+
+/// What a failed statement says of itself.
+fn failed_statement(body: &[u8]) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    if let Ok(failure) = serde_json::from_value::<Failure>(answer.clone()) {
+        return Some(format!("{} ({}, request {})", failure.message, failure.code, failure.request_id));
+    }
+    let error = answer.get("error")?;
+    let text = |key| error.get(key).and_then(serde_json::Value::as_str);
+    let hint = text("hint").map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+    Some(format!("{} ({}){hint}", text("message")?, text("sqlstate")?))
 }
 
 /// Host and port of an endpoint.

@@ -64,6 +64,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<BucketsCommand>,
     },
+    /// Run SQL
+    Sql {
+        #[command(flatten)]
+        server: ServerAddress,
+        /// The statements, separated by semicolons; the last one's answer is shown
+        statements: String,
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t = SqlFormat::Table)]
+        format: SqlFormat,
+    },
     /// The proof that an object is in the log, as a file that anybody can check
     Proof {
         #[command(flatten)]
@@ -91,6 +101,19 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SqlFormat {
+    /// A table; at most 10,000 rows
+    Table,
+    /// One JSON object a line
+    Json,
+    /// CSV with a heading
+    Csv,
+    /// An Arrow IPC stream
+    Arrow,
 }
 
 /// What a process can be.
@@ -138,6 +161,12 @@ pub(crate) struct ServerFlags {
     /// Where health, metrics and the API listen [default: 127.0.0.1:9001]
     #[arg(long, value_name = "ADDR")]
     api_listen: Option<SocketAddr>,
+    /// Where SQL is answered by the PostgreSQL protocol [default: 127.0.0.1:5433]
+    #[arg(long, value_name = "ADDR")]
+    pg_listen: Option<SocketAddr>,
+    /// Where SQL is answered by Arrow Flight [default: 127.0.0.1:8815]
+    #[arg(long, value_name = "ADDR")]
+    flight_listen: Option<SocketAddr>,
     /// Where the embedded chain answers JSON-RPC [default: 127.0.0.1:8545]
     #[arg(long, value_name = "ADDR")]
     chain_listen: Option<SocketAddr>,
@@ -160,9 +189,14 @@ impl ServerFlags {
         values.extend(self.coding.map(|coding| ("coding", "coding", text(&coding))));
         values.extend(self.s3_listen.map(|address| ("s3.listen", "s3-listen", text(&address))));
         values.extend(self.api_listen.map(|address| ("api.listen", "api-listen", text(&address))));
+        values.extend(self.pg_listen.map(|address| ("pg.listen", "pg-listen", text(&address))));
+        values.extend(self.flight_listen.map(|address| ("flight.listen", "flight-listen", text(&address))));
         values.extend(self.chain_listen.map(|address| ("chain.listen", "chain-listen", text(&address))));
         if self.allow_plaintext_auth {
-            values.push(("api.allow_plaintext_auth", "allow-plaintext-auth", Value::Boolean(true)));
+            for key in ["api.allow_plaintext_auth", "pg.allow_plaintext_auth", "flight.allow_plaintext_auth"]
+            {
+                values.push((key, "allow-plaintext-auth", Value::Boolean(true)));
+            }
         }
         values
     }

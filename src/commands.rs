@@ -12,8 +12,10 @@ use serde::de::DeserializeOwned;
 use crate::api::BucketsPage;
 use crate::api::answers::{Bucket, BucketDurability, NewKey, NewUser, Node, Status, User};
 use crate::client::Client;
-use crate::command_line::{BucketsCommand, KeysCommand, NodesCommand, ServerAddress, UsersCommand};
-use crate::output::{bytes, facts, print, table};
+use crate::command_line::{
+    BucketsCommand, KeysCommand, NodesCommand, ServerAddress, SqlFormat, UsersCommand,
+};
+use crate::output::{bytes, facts, print, print_bytes, table};
 
 /// `ashlar status`
 pub(crate) async fn status(server: &ServerAddress) -> anyhow::Result<()> {
@@ -48,6 +50,17 @@ pub(crate) async fn status(server: &ServerAddress) -> anyhow::Result<()> {
         }
         facts(&lines)
     })
+}
+
+/// `ashlar sql "…"`
+pub(crate) async fn sql(server: &ServerAddress, statements: String, format: SqlFormat) -> anyhow::Result<()> {
+    let accept = match format {
+        SqlFormat::Table => "text/plain",
+        SqlFormat::Json => "application/x-ndjson",
+        SqlFormat::Csv => "text/csv",
+        SqlFormat::Arrow => "application/vnd.apache.arrow.stream",
+    };
+    Client::new(server)?.sql(statements, accept, print_bytes).await
 }
 
 /// `ashlar nodes …`

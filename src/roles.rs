@@ -2,8 +2,10 @@
 //!
 //! Deliberately ties no two of them together: `up` does.
 
+pub(crate) mod doors;
 pub(crate) mod gateway;
 pub(crate) mod metadata;
 pub(crate) mod objects;
 pub(crate) mod publishing;
+pub(crate) mod query;
 pub(crate) mod storage;

@@ -25,7 +25,7 @@ use crate::data_directory::{self, DirectoryLock, GivenRoot, Layout};
 use crate::process::{self, StopSignals};
 use crate::progress::Progress;
 use crate::roles::storage::StorageNodes;
-use crate::roles::{gateway, metadata, objects, publishing};
+use crate::roles::{doors, gateway, metadata, objects, publishing, query};
 use crate::{logging, output};
 use announcement::Announcement;
 
@@ -151,11 +151,17 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         None => None,
     };
 
+    let sql = query::open(&store, &opened.tree.data_dir)?;
     let s3 = bind(opened.tree.s3.listen, "s3.listen").await?;
     let api = bind(opened.tree.api.listen, "api.listen").await?;
+    let pg = bind(opened.tree.pg.listen, "pg.listen").await?;
+    let flight = bind(opened.tree.flight.listen, "flight.listen").await?;
+    let sql_doors = doors::build(&sql, store.users(), &opened.tree, &opened.master_key)?;
     let announcement = Announcement {
         s3: s3.local_addr().context("asking for the S3 address")?,
         api: api.local_addr().context("asking for the API's address")?,
+        pg: pg.local_addr().context("asking for the address of the PostgreSQL protocol")?,
+        flight: flight.local_addr().context("asking for the address of Arrow Flight")?,
         chain: publishing.as_ref().map(|publishing| publishing.chain_url().to_owned()),
         tree: &opened.tree,
         layout: &opened.layout,
@@ -172,6 +178,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         coding: opened.tree.coding,
         s3_endpoint: format!("http://{}", announcement.s3),
         publishing: publishing.clone(),
+        sql: sql.clone(),
         stopping: stopping.clone(),
     });
     tasks.spawn(api::serve(api, server, closing.clone()));
@@ -183,6 +190,10 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         let stopping = stopping.clone();
         async move { gateway.serve(s3, stopping).await }
     });
+    let sql_doors = tasks.spawn({
+        let stopping = stopping.clone();
+        async move { sql_doors.serve(pg, flight, stopping).await }
+    });
     announce(&announcement)?;
 
     let signal = signals.next().await;
@@ -190,7 +201,11 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
     stopping.cancel();
     let orderly = async {
         let served = gateway.await;
+        let served_sql = sql_doors.await;
         background.cancel();
+        if tokio::time::timeout(COMMIT_DRAIN_TIMEOUT, sql.drain()).await.is_err() {
+            tracing::warn!("statements under way did not end in time; what they staged is given up later");
+        }
         if tokio::time::timeout(COMMIT_DRAIN_TIMEOUT, store.drain()).await.is_err() {
             tracing::warn!("commits or background work under way did not end in time");
         }
@@ -203,7 +218,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         if let Some(publishing) = &publishing {
             publishing.close().await;
         }
-        served.context("serving S3")
+        served.context("serving S3").and(served_sql.context("serving SQL"))
     };
     tokio::select! {
         ended = orderly => ended,

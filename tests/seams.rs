@@ -30,6 +30,8 @@ fn sources() -> Vec<PathBuf> {
         "storage-node/src",
         "storage-node/disk/src",
         "objects/src",
+        "query/src",
+        "query/doors/src",
         "s3-gateway/src",
         "chain/src",
         "chain/dev-chain/src",

@@ -21,6 +21,7 @@ use crate::buckets::Bucket;
 use crate::conditions;
 use crate::data::ReaderGuard;
 use crate::error::Error;
+use crate::leases::Pinned;
 use crate::requests::{HeadRead, ObjectHead, ObjectName, ObjectRead, PartFact, ReadObject, Selection};
 use crate::transaction::{decode, read};
 use crate::types::{ByteRange, Conditions};
@@ -61,6 +62,11 @@ impl Opened {
             object_root: ObjectRoot(Digest(object.object_root)),
             content_root: ContentRoot(Digest(object.content_root)),
         }
+    }
+
+    /// What a lease keeps of it.
+    pub(crate) fn into_pinned(self) -> Pinned {
+        Pinned { head: self.head(), manifest: self.object.manifest, parts: self.parts }
     }
 
     fn select(&self, selection: Selection) -> Result<(Range<u64>, bool), Error> {

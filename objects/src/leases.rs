@@ -35,8 +35,15 @@ pub struct ReadLease {
 pub struct Pinned {
     /// Facts of the version.
     pub head: ObjectHead,
-    manifest: ManifestId,
+    pub(crate) manifest: ManifestId,
     pub(crate) parts: Arc<[PartRef]>,
+}
+
+impl Pinned {
+    /// Names these bytes: never given to others, kept by copies that share them. For caches of what was read.
+    pub fn content_id(&self) -> u128 {
+        self.manifest.0
+    }
 }
 
 impl Store {
@@ -90,10 +97,10 @@ impl Store {
         let snapshot = self.snapshot().await?;
         let opened =
             self.open_object(cx, &*snapshot, request, Action::GetObject, Action::GetObjectVersion).await?;
-        Ok(Pinned { head: opened.head(), manifest: opened.object.manifest, parts: opened.parts })
+        Ok(opened.into_pinned())
     }
 
-    async fn check_lease(&self, lease: &ReadLease) -> Result<(), Error> {
+    pub(crate) async fn check_lease(&self, lease: &ReadLease) -> Result<(), Error> {
         let snapshot = self.snapshot().await?;
         read::<LeaseRow>(&*snapshot, &sessions::lease_key(lease.id))
             .await?

@@ -32,6 +32,7 @@ mod multipart;
 pub mod object_lock;
 mod object_settings;
 mod payload;
+pub mod pinning;
 pub mod publish;
 mod put;
 pub mod requests;

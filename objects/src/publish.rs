@@ -7,22 +7,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ashlar_metadata::namespace::buckets::BucketState;
+use ashlar_chunker::{ContentRoot, Digest, ObjectRoot};
+use ashlar_metadata::namespace::buckets::{BucketState, Versioning};
 use ashlar_metadata::namespace::manifests::{self, ManifestRow};
 use ashlar_metadata::namespace::publish::{self, GROUP_OBJECTS_MAX, GroupRow, StagedRow};
 use ashlar_metadata::namespace::versions::ObjectRow;
 use ashlar_metadata::{Direction, KeyRange, Snapshot};
 
 use crate::Store;
-use crate::access::{Principal, RequestContext};
+use crate::access::{Action, Principal, RequestContext};
 use crate::attributes::{OBJECT_TAGS_MAX, check_attributes, check_tags};
 use crate::buckets::{Bucket, writer};
 use crate::error::Error;
+use crate::get::all_parts;
+use crate::leases::Pinned;
 use crate::log::{Logged, manifest_root};
 use crate::object_lock::{Lock, of_new_version};
 use crate::payload::Received;
+use crate::pinning::PinnedObject;
 use crate::put::{expiration, object_acl, plain_object, put_manifest, written};
-use crate::requests::{PutObject, Written};
+use crate::requests::{ObjectHead, ObjectName, PutObject, Written};
 use crate::transaction::{ATTEMPTS_MAX, Transaction, Versioned, back_off, decode, read};
 use crate::types::{BucketName, ETag, ObjectKey, PUT_BYTES_MAX, VersionId};
 use crate::versions::{KeyState, NewVersion};
@@ -43,6 +47,9 @@ pub enum Precondition {
     Absent(BucketName, ObjectKey),
     /// The key's newest version is this one.
     Newest(BucketName, ObjectKey, VersionId),
+    /// The key's current object has this entity tag. Of a bucket without versions it says what a version's id
+    /// cannot: that nobody wrote other bytes.
+    Unchanged(BucketName, ObjectKey, ETag),
 }
 
 /// One published object.
@@ -169,11 +176,23 @@ impl Store {
         group: GroupId,
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<Published>, Error> {
+        self.publish_and_remove(cx, group, preconditions, Vec::new()).await
+    }
+
+    /// The same, and in the same transaction deletes keys as a DELETE without a version does: what is not
+    /// there is deleted already. Staged objects and removals together are at most `GROUP_OBJECTS_MAX`.
+    pub async fn publish_and_remove(
+        &self,
+        cx: &RequestContext,
+        group: GroupId,
+        preconditions: Vec<Precondition>,
+        removals: Vec<(BucketName, ObjectKey)>,
+    ) -> Result<Vec<Published>, Error> {
         let (store, cx) = (self.clone(), cx.clone());
         let done = self.detached(async move {
             for attempt in 0..ATTEMPTS_MAX {
                 back_off(attempt).await;
-                if let Some(published) = store.publish_once(&cx, group, &preconditions).await? {
+                if let Some(published) = store.publish_once(&cx, group, &preconditions, &removals).await? {
                     return Ok(published);
                 }
             }
@@ -189,6 +208,7 @@ impl Store {
         cx: &RequestContext,
         group: GroupId,
         preconditions: &[Precondition],
+        removals: &[(BucketName, ObjectKey)],
     ) -> Result<Option<(Vec<Published>, Logged)>, Error> {
         let snapshot = self.snapshot().await?;
         let found = self.group(&*snapshot, cx, group).await?;
@@ -199,6 +219,11 @@ impl Store {
         transaction.delete(publish::key(group.0));
         for precondition in preconditions {
             self.require(&*snapshot, &mut transaction, &mut buckets, precondition).await?;
+        }
+        if staged.len() + removals.len() > GROUP_OBJECTS_MAX {
+            return Err(Error::InvalidRequest {
+                reason: format!("one publish changes at most {GROUP_OBJECTS_MAX} objects"),
+            });
         }
         let modified = self.inner.clock.now();
         let roots = manifest_roots(&*snapshot, &staged).await?;
@@ -213,6 +238,13 @@ impl Store {
             let version = state.plan_new(&mut transaction, &*snapshot, new).await?;
             transaction.delete(publish::staged_key(group.0, bucket_name.as_str(), key.as_str()));
             planned.push((bucket, key, row.object, version));
+        }
+        for (bucket, key) in removals {
+            let bucket = self.bucket_once(&*snapshot, &mut buckets, bucket).await?;
+            if planned.iter().any(|(into, written, ..)| into.name == bucket.name && written == key) {
+                return Err(Error::InvalidRequest { reason: "a key is both written and removed".into() });
+            }
+            self.plan_removal(cx, &*snapshot, &mut transaction, &bucket, key).await?;
         }
         drop(snapshot);
         if let Some(deleting) = buckets.values().find(|bucket| bucket.row.state == BucketState::Deleting) {
@@ -257,16 +289,20 @@ impl Store {
         buckets: &mut BTreeMap<BucketName, Arc<Bucket>>,
         precondition: &Precondition,
     ) -> Result<(), Error> {
-        let (name, key, wanted) = match precondition {
-            Precondition::Absent(name, key) => (name, key, None),
-            Precondition::Newest(name, key, id) => (name, key, Some(*id)),
+        let (name, key) = match precondition {
+            Precondition::Absent(name, key)
+            | Precondition::Newest(name, key, _)
+            | Precondition::Unchanged(name, key, _) => (name, key),
         };
         let bucket = self.bucket_once(snapshot, buckets, name).await?;
         let state = KeyState::read(snapshot, &bucket, key).await?;
-        let newest = state.newest(snapshot).await?;
-        let holds = match wanted {
-            None => newest.is_none_or(|found| found.row.object.is_none()),
-            Some(id) => newest.is_some_and(|found| found.row.id == id),
+        let newest = state.newest(snapshot).await?.map(|found| found.row);
+        let holds = match precondition {
+            Precondition::Absent(..) => newest.is_none_or(|row| row.object.is_none()),
+            Precondition::Newest(.., id) => newest.is_some_and(|row| row.id == *id),
+            Precondition::Unchanged(.., etag) => {
+                newest.and_then(|row| row.object).is_some_and(|object| object.etag == *etag)
+            }
         };
         if !holds {
             return Err(Error::PreconditionFailed { condition: "publish" });
@@ -274,6 +310,101 @@ impl Store {
         let head = ashlar_metadata::namespace::heads::key(bucket.id(), key);
         transaction.check_as_read(head, state.head.as_ref());
         Ok(())
+    }
+
+    /// One DELETE without a version, as part of a publish.
+    async fn plan_removal(
+        &self,
+        cx: &RequestContext,
+        snapshot: &dyn Snapshot,
+        transaction: &mut Transaction,
+        bucket: &Bucket,
+        key: &ObjectKey,
+    ) -> Result<(), Error> {
+        let name = ObjectName::current(&bucket.name, key);
+        self.authorize_object(cx, Action::DeleteObject, bucket, &name, None, None)?;
+        let state = KeyState::read(snapshot, bucket, key).await?;
+        let Some(found) = state.newest(snapshot).await? else { return Ok(()) };
+        let now = self.inner.clock.now();
+        if bucket.row.versioning == Versioning::Off {
+            return state.plan_remove(transaction, snapshot, &found, now, false).await;
+        }
+        if found.row.object.is_some() {
+            let marker = NewVersion::marker(bucket.row.owner.clone(), now);
+            state.plan_new(transaction, snapshot, marker).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a staged object out of its group again; one that is not there is out already.
+    pub async fn unstage(
+        &self,
+        cx: &RequestContext,
+        group: GroupId,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<(), Error> {
+        let staged_key = publish::staged_key(group.0, bucket.as_str(), key.as_str());
+        for attempt in 0..ATTEMPTS_MAX {
+            back_off(attempt).await;
+            let snapshot = self.snapshot().await?;
+            let found = self.group(&*snapshot, cx, group).await?;
+            let Some(staged) = read::<StagedRow>(&*snapshot, &staged_key).await? else { return Ok(()) };
+            let row = GroupRow { staged: found.row.staged.saturating_sub(1), ..found.row };
+            let mut transaction = Transaction::default();
+            transaction.check_at(publish::key(group.0), found.version);
+            transaction.check_at(staged_key.clone(), staged.version);
+            transaction.drop_reference(&*snapshot, staged.row.object.manifest).await?;
+            transaction.delete(staged_key.clone());
+            transaction.put(publish::key(group.0), &row);
+            if transaction.commit(&self.inner.kv).await?.is_some() {
+                return Ok(());
+            }
+        }
+        Err(Error::ConditionalConflict)
+    }
+
+    /// What a group has staged, for who fills it to read before it is published. It stays as long as the group.
+    pub async fn pin_staged(&self, cx: &RequestContext, group: GroupId) -> Result<Vec<PinnedObject>, Error> {
+        let snapshot = self.snapshot().await?;
+        self.group(&*snapshot, cx, group).await?;
+        let staged = staged(&*snapshot, group).await?;
+        let mut pinned = Vec::with_capacity(staged.len());
+        for (bucket, key, StagedRow { object, .. }) in staged {
+            let manifest = read::<ManifestRow>(&*snapshot, &manifests::key(object.manifest)).await?;
+            let manifest =
+                manifest.ok_or_else(|| Error::internal("reading staged objects", "one has no manifest"))?;
+            let parts = all_parts(&*snapshot, object.manifest, manifest.row).await?;
+            let head = ObjectHead {
+                etag: object.etag,
+                length: object.length,
+                modified: self.inner.clock.now(),
+                version: None,
+                attributes: object.attributes,
+                tag_count: object.tags.0.len(),
+                checksum: object.checksum,
+                parts: Arc::from([]),
+                owner: writer(cx),
+                object_root: ObjectRoot(Digest(object.object_root)),
+                content_root: ContentRoot(Digest(object.content_root)),
+            };
+            let object = Pinned { head, manifest: object.manifest, parts };
+            pinned.push(PinnedObject { bucket, key, pinned: object });
+        }
+        Ok(pinned)
+    }
+
+    /// Whether a publish of this caller's could remove the key.
+    pub async fn may_remove(
+        &self,
+        cx: &RequestContext,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<(), Error> {
+        let snapshot = self.snapshot().await?;
+        let bucket = self.bucket(&*snapshot, bucket).await?;
+        let name = ObjectName::current(&bucket.name, key);
+        self.authorize_object(cx, Action::DeleteObject, &bucket, &name, None, None)
     }
 
     /// Gives a group up; what it staged becomes garbage.

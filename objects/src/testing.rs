@@ -14,6 +14,9 @@ use crate::log::Publishing;
 use crate::store::{Store, StoreParts};
 use crate::users::Users;
 
+/// Rounds after which nothing is left to collect: a manifest, its blobs, their shards.
+const COLLECTION_STEPS: usize = 8;
+
 /// A store, its nodes by number, and its metadata.
 pub struct TestStore {
     /// The store.
@@ -80,6 +83,15 @@ impl TestStore {
         };
         let store = Store::open(parts).await.expect("a store on memory opens");
         Self { store, nodes, kv, clock }
+    }
+}
+
+impl Store {
+    /// Collects garbage now, in as many steps as it takes, which otherwise the background does.
+    pub async fn collect_garbage_now(&self) {
+        for _ in 0..COLLECTION_STEPS {
+            self.inner.data.collect_once().await.expect("a store on memory is collected");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod lifecycle;
 mod locks;
 mod log;
 mod ownership;
+mod pinning;
 mod rights;
 
 use std::sync::Arc;

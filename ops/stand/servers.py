@@ -71,7 +71,7 @@ class Ashlar(Server):
         super().__init__(folder, cpus)
         self.binary = binary or places.ashlar()
         self.arguments, self.env = list(arguments), dict(env or {})
-        self.api_port = free_port()
+        self.api_port, self.pg_port, self.flight_port = free_port(), free_port(), free_port()
         self.api = f"http://127.0.0.1:{self.api_port}"
         self.data = folder / "data"
         self.access, self.secret = "ashlar-root", "ashlar-root-secret-0123456789"
@@ -80,7 +80,8 @@ class Ashlar(Server):
         env = {"ASHLAR_ROOT_ACCESS_KEY": self.access, "ASHLAR_ROOT_SECRET_KEY": self.secret} | self.env
         process = Process(
             [self.binary, "up", "--data-dir", self.data, "--s3-listen", f"127.0.0.1:{self.port}",
-             "--api-listen", f"127.0.0.1:{self.api_port}", "--chain-listen", "127.0.0.1:0", *self.arguments],
+             "--api-listen", f"127.0.0.1:{self.api_port}", "--pg-listen", f"127.0.0.1:{self.pg_port}",
+             "--flight-listen", f"127.0.0.1:{self.flight_port}", "--chain-listen", "127.0.0.1:0", *self.arguments],
             self.folder / "ashlar.log", env, self.cpus)
         self.processes = [process]
         return process

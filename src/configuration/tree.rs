@@ -32,6 +32,10 @@ pub(crate) struct Configuration {
     pub(crate) s3: S3,
     /// The listener of health, metrics and the API.
     pub(crate) api: Api,
+    /// SQL by the PostgreSQL protocol.
+    pub(crate) pg: Pg,
+    /// SQL by Arrow Flight.
+    pub(crate) flight: Flight,
     /// Limits of the S3 front door.
     pub(crate) limits: Limits,
     /// Budgets of memory.
@@ -72,6 +76,75 @@ pub(crate) struct Api {
     pub(crate) listen: SocketAddr,
     /// Take secret keys in clear from other machines. Set it only where something in front encrypts.
     pub(crate) allow_plaintext_auth: bool,
+}
+
+/// A front door of SQL. Two types with the same settings: serde knows no default by a parameter of a type.
+macro_rules! sql_door {
+    ($(#[$meta:meta])* $name:ident, $port:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields, default)]
+        pub(crate) struct $name {
+            /// Where it listens; port 0 takes any free one.
+            pub(crate) listen: SocketAddr,
+            /// Let clients on other machines in without TLS. Set it only where something in front encrypts.
+            pub(crate) allow_plaintext_auth: bool,
+            /// Certificates for TLS, as PEM; empty: there is none.
+            pub(crate) tls_certificate: PathBuf,
+            /// The key of the first of them, as PEM.
+            pub(crate) tls_key: PathBuf,
+            /// Open connections.
+            pub(crate) connections_max: u32,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self {
+                    listen: SocketAddr::from(([127, 0, 0, 1], $port)),
+                    allow_plaintext_auth: false,
+                    tls_certificate: PathBuf::new(),
+                    tls_key: PathBuf::new(),
+                    connections_max: 100,
+                }
+            }
+        }
+
+        impl $name {
+            /// The files of certificate and key, if connections may be encrypted.
+            pub(crate) fn tls(&self) -> Option<(&Path, &Path)> {
+                (!self.tls_certificate.as_os_str().is_empty()).then_some((&self.tls_certificate, &self.tls_key))
+            }
+
+            fn check(&self, key: &'static str) -> Result<(), Unsound> {
+                let has_key = !self.tls_key.as_os_str().is_empty();
+                if self.tls().is_some() != has_key {
+                    let problem = "a certificate and its key go together".to_owned();
+                    return Err(Unsound { key, problem, remedy: "set both tls_certificate and tls_key, or none" });
+                }
+                if !self.listen.ip().is_loopback() && !self.allow_plaintext_auth && self.tls().is_none() {
+                    let problem =
+                        format!("{} can be reached from other machines, and keys would travel in clear", self.listen);
+                    let remedy = "listen on 127.0.0.1, set tls_certificate and tls_key, or put TLS in front and say --allow-plaintext-auth";
+                    return Err(Unsound { key, problem, remedy });
+                }
+                if self.connections_max == 0 {
+                    let problem = "no connection would be let in".to_owned();
+                    return Err(Unsound { key, problem, remedy: "set connections_max to at least 1" });
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+sql_door! {
+    /// SQL by the PostgreSQL protocol.
+    Pg, 5433
+}
+
+sql_door! {
+    /// SQL by Arrow Flight.
+    Flight, 8815
 }
 
 /// Limits of the S3 front door.
@@ -237,6 +310,8 @@ impl Default for Configuration {
             coding: CodingChoice { k: 4, m: 2 },
             s3: S3::default(),
             api: Api::default(),
+            pg: Pg::default(),
+            flight: Flight::default(),
             limits: Limits::default(),
             memory: Memory::default(),
             background: Background::default(),
@@ -427,6 +502,8 @@ impl Configuration {
                 "listen on 127.0.0.1, or put TLS in front and say --allow-plaintext-auth",
             );
         }
+        self.pg.check("pg.listen")?;
+        self.flight.check("flight.listen")?;
         if self.runtime.blocking_threads_max < 8 {
             let problem = format!("{} threads are too few for the disks", self.runtime.blocking_threads_max);
             return refuse("runtime.blocking_threads_max", problem, "take at least 8");
@@ -509,6 +586,8 @@ mod tests {
         assert_eq!(refused(&|tree| tree.disks = vec!["/a".into(), "/b".into(), "/a".into()]), "disks");
         assert_eq!(refused(&|tree| tree.disks = (0..7).map(|n| format!("/{n}").into()).collect()), "disks");
         assert_eq!(refused(&|tree| tree.api.listen = "0.0.0.0:9001".parse().unwrap()), "api.listen");
+        assert_eq!(refused(&|tree| tree.pg.listen = "0.0.0.0:5433".parse().unwrap()), "pg.listen");
+        assert_eq!(refused(&|tree| tree.flight.tls_key = "/key.pem".into()), "flight.listen");
         assert_eq!(refused(&|tree| tree.memory.rows = ByteSize(1)), "memory");
         assert_eq!(refused(&|tree| tree.background.lifecycle_day_s = 0), "background.lifecycle_day_s");
     }

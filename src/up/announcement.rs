@@ -16,6 +16,8 @@ use crate::data_directory::{Layout, RootOrigin, root_credentials_path};
 pub(super) struct Announcement<'a> {
     pub(super) s3: SocketAddr,
     pub(super) api: SocketAddr,
+    pub(super) pg: SocketAddr,
+    pub(super) flight: SocketAddr,
     /// Where the chain answers, if what is committed is published.
     pub(super) chain: Option<String>,
     pub(super) tree: &'a Configuration,
@@ -27,12 +29,15 @@ pub(super) struct Announcement<'a> {
 
 impl fmt::Display for Announcement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { s3, api, chain, tree, layout, root, root_origin, took } = self;
+        let Self { s3, api, pg, flight, chain, tree, layout, root, root_origin, took } = self;
+        let access_key = &root.identity.access_key;
         let data_dir = std::path::absolute(&tree.data_dir).unwrap_or_else(|_| tree.data_dir.clone());
         writeln!(f, "Ashlar {} is up after {:.1} s", env!("CARGO_PKG_VERSION"), took.as_secs_f64())?;
         writeln!(f)?;
         writeln!(f, "  S3    http://{s3}")?;
         writeln!(f, "  API   http://{api}")?;
+        writeln!(f, "  SQL   postgresql://{access_key}@{pg}/ashlar")?;
+        writeln!(f, "        grpc://{flight} (Arrow Flight SQL)")?;
         if let Some(chain) = chain {
             writeln!(f, "  chain {chain}")?;
         }
@@ -40,7 +45,7 @@ impl fmt::Display for Announcement<'_> {
         writeln!(f, "  nodes {}, coding {}", tree.nodes, tree.coding)?;
         writeln!(f)?;
         let file = root_credentials_path(&data_dir).display().to_string();
-        let (access_key, region) = (&root.identity.access_key, self.region());
+        let region = self.region();
         let environment = if root.changed && *root_origin == RootOrigin::Metadata {
             let secret_key = root.secret.expose();
             writeln!(f, "Root credentials, made now and shown this once ({file} keeps them):\n")?;

@@ -176,7 +176,7 @@ fn a_taken_port_is_named() {
     let stand = Stand::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for flag in ["--s3-listen", "--chain-listen"] {
+    for flag in ["--s3-listen", "--pg-listen", "--flight-listen", "--chain-listen"] {
         let said = refusal(&stand.up(&[flag, &address]).output().unwrap());
         assert!(said.contains(&address) && said.contains(flag), "{said}");
     }

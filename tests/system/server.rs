@@ -45,6 +45,7 @@ impl Stand {
         command.args(arguments);
         command.env("ASHLAR_S3_LISTEN", "127.0.0.1:0").env("ASHLAR_API_LISTEN", "127.0.0.1:0");
         command.env("ASHLAR_CHAIN_LISTEN", "127.0.0.1:0");
+        command.env("ASHLAR_PG_LISTEN", "127.0.0.1:0").env("ASHLAR_FLIGHT_LISTEN", "127.0.0.1:0");
         // Small files, so that many servers start at once on a small disk.
         command.env("ASHLAR_STORAGE_LOG", "1MiB").env("ASHLAR_STORAGE_SEGMENT", "8MiB");
         command.env("ASHLAR_METADATA_SEGMENT", "1MiB");

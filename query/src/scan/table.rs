@@ -1,0 +1,202 @@
+//! A table of objects: columns, and the plan that reads what an execution pinned for it.
+//!
+//! Invariant: planning a scan without pins is an error, so nothing is ever read that was not resolved and
+//! authorised at this execution. Filters on partitions are exact; all others are repeated above the scan.
+
+use std::sync::Arc;
+
+use ashlar_objects::pinning::PinnedObject;
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{ColumnStatistics, Statistics};
+use datafusion::datasource::TableType;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::metrics::MetricBuilder;
+use datafusion_datasource::compute_all_files_statistics;
+use futures::{StreamExt, TryStreamExt, stream};
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::file::metadata::ParquetMetaData;
+
+use super::footers::Footers;
+use super::format::{Format, FormatKind};
+use super::parquet_reader::PinnedParquet;
+use super::partitions;
+use super::pinned_store::{PINNED_URL, meta_of};
+use super::pins::Pins;
+use crate::error::SqlError;
+use crate::location::Location;
+
+/// Files whose statistics are gathered before a scan; of more, the plan is made without.
+const STATISTICS_FILES_MAX: usize = 1_024;
+/// Footers read at a time.
+const FOOTERS_AT_ONCE: usize = 32;
+
+/// A location with format and columns.
+#[derive(Clone)]
+pub(crate) struct ObjectsTable {
+    pub(crate) location: Location,
+    pub(crate) format: Format,
+    pub(crate) schema: TableSchema,
+    pub(crate) footers: Arc<Footers>,
+}
+
+impl std::fmt::Debug for ObjectsTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectsTable").field("location", &self.location.to_string()).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for ObjectsTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.schema.table_schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        let columns = self.schema.table_partition_cols();
+        let exact = |filter: &&Expr| partitions::is_about(filter, columns);
+        Ok(filters
+            .iter()
+            .map(|filter| match exact(filter) {
+                true => TableProviderFilterPushDown::Exact,
+                false => TableProviderFilterPushDown::Inexact,
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let pins = state.config().get_extension::<Pins>();
+        let found = pins.as_ref().and_then(|pins| pins.of(&self.location));
+        let (Some(pins), Some(objects)) = (pins, found) else {
+            return Err(DataFusionError::Internal(format!("{} was not pinned", self.location)));
+        };
+        let files = self.files(state, &pins, &objects, filters).await?;
+        let Some(files) = files else {
+            let schema = datafusion::common::project_schema(&self.schema(), projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        };
+        let files_count = files.len();
+        let with_statistics = files.iter().all(|file| file.statistics.is_some());
+        let groups = FileGroup::new(files).split_files(state.config().target_partitions());
+        let (groups, statistics) =
+            compute_all_files_statistics(groups, self.schema(), with_statistics, false)?;
+        let source = self.source(&pins);
+        let count = |name, objects| MetricBuilder::new(source.metrics()).global_counter(name).add(objects);
+        count("objects_matched", objects.len());
+        count("objects_pruned", objects.len() - files_count);
+        let url = ObjectStoreUrl::parse(PINNED_URL)?;
+        let mut config = FileScanConfigBuilder::new(url, Arc::clone(&source))
+            .with_file_groups(groups)
+            .with_projection_indices(projection.cloned())?
+            .with_file_compression_type(self.format.packed())
+            .with_limit(limit);
+        if with_statistics {
+            config = config.with_statistics(statistics);
+        }
+        match self.format.kind {
+            FormatKind::Parquet => {
+                Ok(datafusion::datasource::source::DataSourceExec::from_data_source(config.build()))
+            }
+            _ => self.format.to_datafusion().create_physical_plan(state, config.build()).await,
+        }
+    }
+}
+
+impl ObjectsTable {
+    fn source(&self, pins: &Pins) -> Arc<dyn FileSource> {
+        if self.format.kind != FormatKind::Parquet {
+            return self.format.to_datafusion().file_source(self.schema.clone());
+        }
+        let reader = PinnedParquet { lease: Arc::clone(&pins.lease), footers: Arc::clone(&self.footers) };
+        let options = ParquetFormat::new().options().clone();
+        let source = ParquetSource::new(self.schema.clone())
+            .with_table_parquet_options(options)
+            .with_enable_page_index(true)
+            .with_bloom_filter_on_read(true)
+            .with_parquet_file_reader_factory(Arc::new(reader));
+        Arc::new(source)
+    }
+
+    /// Files that the filters leave, with statistics where there are not too many; `None`: none is left.
+    async fn files(
+        &self,
+        state: &dyn Session,
+        pins: &Pins,
+        objects: &[PinnedObject],
+        filters: &[Expr],
+    ) -> Result<Option<Vec<PartitionedFile>>, SqlError> {
+        let columns = self.schema.table_partition_cols();
+        let values = partitions::values(&self.location, columns, objects)?;
+        let about: Vec<&Expr> =
+            filters.iter().filter(|filter| partitions::is_about(filter, columns)).collect();
+        let kept = partitions::keep(state, columns, &values, &about, objects.len())?;
+        let mut files = Vec::new();
+        for (at, (object, kept)) in objects.iter().zip(kept).enumerate() {
+            if kept && object.pinned.head.length > 0 {
+                let file = PartitionedFile::new_from_meta(meta_of(object))
+                    .with_partition_values(partitions::scalars(&values, at)?)
+                    .with_extension(object.clone());
+                files.push(file);
+            }
+        }
+        if files.is_empty() {
+            return Ok(None);
+        }
+        if self.format.kind != FormatKind::Parquet || files.len() > STATISTICS_FILES_MAX {
+            return Ok(Some(files));
+        }
+        let with_statistics = stream::iter(files)
+            .map(|file| async move {
+                let object = file.extension::<PinnedObject>().cloned();
+                let object = object.ok_or_else(|| SqlError::invalid("a file of a scan is not pinned"))?;
+                let footer = self.footers.of(&pins.lease, &object.pinned).await?;
+                let statistics = self.statistics(&footer)?;
+                Ok::<_, SqlError>(file.with_statistics(Arc::new(statistics)))
+            })
+            .buffered(FOOTERS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Some(with_statistics))
+    }
+
+    /// Row count, minima and maxima, of columns whose type in the file is the table's.
+    fn statistics(&self, footer: &ParquetMetaData) -> Result<Statistics, SqlError> {
+        use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+        let schema = self.schema.file_schema();
+        let mut found = DFParquetMetadata::statistics_from_parquet_metadata(footer, schema)?;
+        let file = footer.file_metadata();
+        let in_file = parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata());
+        let in_file = in_file.unwrap_or_else(|_| Schema::empty());
+        for (field, statistics) in schema.fields().iter().zip(&mut found.column_statistics) {
+            let same = in_file
+                .field_with_name(field.name())
+                .is_ok_and(|found| super::schema::is_same(found.data_type(), field.data_type()));
+            if !same {
+                *statistics = ColumnStatistics::new_unknown();
+            }
+        }
+        Ok(found)
+    }
+}

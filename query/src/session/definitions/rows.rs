@@ -1,0 +1,138 @@
+//! `INSERT`, `COPY … TO` and the rows of `CREATE TABLE AS`.
+//!
+//! Invariant: an INSERT adds objects of new names, so two of them never disturb each other; what replaces a
+//! table's rows checks that no INSERT came since its moment, by the generation object that each INSERT writes anew.
+
+use std::sync::Arc;
+
+use ashlar_objects::publish::Precondition;
+use ashlar_objects::types::ObjectKey;
+use datafusion::common::{ScalarValue, TableReference};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::dml::{CopyTo, InsertOp};
+use tokio_util::sync::CancellationToken;
+
+use super::super::names::Catalogued;
+use super::super::planning::Planner;
+use super::missing;
+use crate::catalog::Catalog;
+use crate::catalog::definition::{TableKind, of_columns};
+use crate::error::{SqlError, SqlState};
+use crate::location::{Keys, Location};
+use crate::scan::format::{Format, FormatKind};
+use crate::write::rows::Target;
+
+/// In a table's folder, written anew by whatever adds rows.
+const GENERATION: &str = "_ashlar-generation.json";
+
+/// `INSERT INTO` and `INSERT OVERWRITE`.
+pub(super) async fn insert(
+    planner: &Planner,
+    name: &TableReference,
+    op: InsertOp,
+    input: &LogicalPlan,
+    parameters: Vec<ScalarValue>,
+    cancel: &CancellationToken,
+) -> Result<u64, SqlError> {
+    let catalog = planner.catalog().await?;
+    let Some(Catalogued { schema, name, found }) = planner.find(&catalog, name).await? else {
+        return Err(missing(name));
+    };
+    let TableKind::Table(table) = &found.definition.kind else {
+        return Err(SqlError::new(SqlState::WrongObjectType, format!("{}.{name} is a view", schema.name)));
+    };
+    let location = Location::parse(&table.location)?;
+    if location.folder().is_none() {
+        return Err(SqlError::new(SqlState::WrongObjectType, format!("{}.{name} is no folder", schema.name))
+            .hint("rows go into tables whose LOCATION ends with a slash"));
+    }
+    if let Some(object) = &found.object {
+        planner.changes()?.require_unchanged(object);
+    }
+    match op {
+        InsertOp::Append => {}
+        InsertOp::Overwrite => remove_all(planner, &catalog, &location).await?,
+        InsertOp::Replace => return Err(SqlError::unsupported("REPLACE INTO")),
+    }
+    let partitions = of_columns(&table.partitions)?;
+    let partitions = partitions.iter().map(|field| (field.name().clone(), field.data_type().clone()));
+    let (format, partitions) = (table.format.clone(), partitions.collect());
+    into_folder(planner, input, parameters, cancel, location, format, partitions).await
+}
+
+/// Writes rows into a table's folder and says so to whoever would replace them.
+pub(super) async fn into_folder(
+    planner: &Planner,
+    input: &LogicalPlan,
+    parameters: Vec<ScalarValue>,
+    cancel: &CancellationToken,
+    location: Location,
+    format: Format,
+    partitions: Vec<(String, datafusion::arrow::datatypes::DataType)>,
+) -> Result<u64, SqlError> {
+    let generation = serde_json::json!({ "generation": format!("{:032x}", rand::random::<u128>()) });
+    let at = (location.bucket.clone(), generation_key(&location)?);
+    planner.changes()?.stage_definition(&planner.cx, at, &generation).await?;
+    let target = Target { location, format, partitions };
+    planner.write(input, parameters, cancel, &target).await
+}
+
+fn generation_key(location: &Location) -> Result<ObjectKey, SqlError> {
+    ObjectKey::new(&format!("{}{GENERATION}", location.prefix()))
+        .map_err(|e| SqlError::invalid(e.to_string()))
+}
+
+/// Marks all rows of a table for removal, provided that none come meanwhile.
+pub(super) async fn remove_all(
+    planner: &Planner,
+    catalog: &Catalog,
+    location: &Location,
+) -> Result<(), SqlError> {
+    let changes = planner.changes()?;
+    let key = generation_key(location)?;
+    let generation = Location {
+        bucket: location.bucket.clone(),
+        keys: Keys::Matching(crate::location::Glob::literal(key.as_str())),
+    };
+    let places = vec![location.clone(), generation.clone()];
+    let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, places).await?;
+    let staged = changes.seen().await?.staged;
+    let is_staged = |object: &ashlar_objects::pinning::PinnedObject| {
+        staged.iter().any(|staged| staged.bucket == object.bucket && staged.key == object.key)
+    };
+    match pins.of(&generation).as_deref() {
+        Some([object, ..]) if is_staged(object) => {}
+        Some([object, ..]) => changes.require_unchanged(object),
+        _ => changes.require(Precondition::Absent(location.bucket.clone(), key.clone())),
+    }
+    for object in pins.of(location).iter().flat_map(|objects| objects.iter()) {
+        changes.unstage(&planner.cx, &object.bucket, &object.key, None).await?;
+    }
+    changes.unstage(&planner.cx, &location.bucket, &key, None).await
+}
+
+/// `COPY … TO`
+pub(super) async fn copy(
+    planner: &Planner,
+    copy: &CopyTo,
+    parameters: Vec<ScalarValue>,
+    cancel: &CancellationToken,
+) -> Result<u64, SqlError> {
+    let location = Location::parse(&copy.output_url)?;
+    let mut format = Format::of_word(&copy.file_type.get_ext())?;
+    for (name, value) in &copy.options {
+        format.set(name, value)?;
+    }
+    if !copy.partition_by.is_empty() && matches!(location.keys, Keys::One(_)) {
+        return Err(SqlError::invalid("partitions are folders: the location ends with a slash"));
+    }
+    if format.kind == FormatKind::Arrow && !copy.partition_by.is_empty() {
+        return Err(SqlError::unsupported("PARTITIONED BY of Arrow files"));
+    }
+    let of = |name: &String| {
+        let field = copy.input.schema().field_with_unqualified_name(name)?;
+        Ok::<_, SqlError>((name.clone(), field.data_type().clone()))
+    };
+    let partitions = copy.partition_by.iter().map(of).collect::<Result<_, _>>()?;
+    planner.write(&copy.input, parameters, cancel, &Target { location, format, partitions }).await
+}

@@ -1,0 +1,5 @@
+//! Writing: rows become staged objects, and staged objects become visible together.
+
+pub(crate) mod changes;
+pub(crate) mod rows;
+pub(crate) mod staged_store;

@@ -1,0 +1,288 @@
+//! What a transaction, or one statement outside of one, is about to change.
+//!
+//! Invariant: nothing of it is visible before [`Changes::publish`], all of it after, and nothing is left if it is
+//! dropped: the group is given up. What somebody else changed meanwhile makes publishing fail, never merge.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use ashlar_objects::Error as StoreError;
+use ashlar_objects::access::{Principal, RequestContext};
+use ashlar_objects::object_lock::Lock;
+use ashlar_objects::pinning::PinnedObject;
+use ashlar_objects::publish::{GroupId, Precondition};
+use ashlar_objects::requests::{BodyStream, CreateBucket, Payload, PutObject};
+use ashlar_objects::types::{Attributes, BucketName, Conditions, ObjectKey, Tags};
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::catalog::definition::{SchemaDefinition, TableDefinition};
+use crate::catalog::{CATALOG_BUCKET, catalog_bucket, system};
+use crate::engine::Engine;
+use crate::error::{SqlError, SqlState};
+
+/// Staged and about to be published.
+pub(crate) struct Changes {
+    engine: Engine,
+    cx: Arc<RequestContext>,
+    group: GroupId,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    preconditions: Vec<Precondition>,
+    removals: Vec<(BucketName, ObjectKey)>,
+    schemas: HashMap<String, Option<SchemaDefinition>>,
+    tables: HashMap<(String, String), Option<TableDefinition>>,
+    /// Something of Ashlar's own is changed, too, which the caller himself may not.
+    as_system: bool,
+    published: bool,
+}
+
+impl std::fmt::Debug for Changes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Changes").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+/// What was staged and marked for removal at some time.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) staged: Vec<PinnedObject>,
+    removed: HashSet<(BucketName, ObjectKey)>,
+}
+
+impl Seen {
+    /// Whether an object is gone.
+    pub(crate) fn is_removed(&self, object: &PinnedObject) -> bool {
+        self.removed.contains(&(object.bucket.clone(), object.key.clone()))
+    }
+}
+
+/// A request to store these bytes.
+pub(crate) fn put(
+    bucket: &BucketName,
+    key: &ObjectKey,
+    length: Option<u64>,
+    stream: BodyStream,
+) -> PutObject {
+    PutObject {
+        bucket: bucket.clone(),
+        key: key.clone(),
+        attributes: Attributes::default(),
+        tags: Tags::default(),
+        acl: None,
+        conditions: Conditions::default(),
+        lock: Lock::default(),
+        payload: Payload {
+            stream,
+            length,
+            content_md5: None,
+            content_sha256: None,
+            checksum: None,
+            trailing_checksum: None,
+        },
+    }
+}
+
+impl Changes {
+    /// Nothing yet.
+    pub(crate) async fn begin(engine: &Engine, cx: &Arc<RequestContext>) -> Result<Arc<Self>, SqlError> {
+        let group = engine.inner.store.begin_group(cx).await;
+        let group = group.map_err(|e| SqlError::of_store("a publish group", &e))?;
+        let (engine, cx, state) = (engine.clone(), Arc::clone(cx), Mutex::default());
+        Ok(Arc::new(Self { engine, cx, group, state }))
+    }
+
+    /// Stores an object where nobody sees it; `cx` is who must be allowed to write there.
+    pub(crate) async fn stage(&self, cx: &RequestContext, request: PutObject) -> Result<(), SqlError> {
+        let what = format!("s3://{}/{}", request.bucket, request.key);
+        let at = (request.bucket.clone(), request.key.clone());
+        let staged = self.engine.inner.store.stage(cx, self.group, request).await;
+        staged.map_err(|e| SqlError::of_store(&what, &e))?;
+        let mut state = self.state.lock();
+        state.as_system |= cx.principal == Principal::System;
+        // What is written again is not removed.
+        state.removals.retain(|removed| *removed != at);
+        Ok(())
+    }
+
+    /// As [`Changes::stage`], of the caller.
+    pub(crate) async fn stage_own(&self, request: PutObject) -> Result<(), SqlError> {
+        self.stage(&self.cx, request).await
+    }
+
+    /// Stores a definition.
+    pub(crate) async fn stage_definition<D: serde::Serialize>(
+        &self,
+        cx: &RequestContext,
+        (bucket, key): (BucketName, ObjectKey),
+        definition: &D,
+    ) -> Result<(), SqlError> {
+        if bucket.as_str() == CATALOG_BUCKET {
+            self.make_catalog_bucket().await?;
+        }
+        let bytes = serde_json::to_vec_pretty(definition)
+            .map_err(|e| SqlError::internal("writing a definition", &e))?;
+        let length = u64::try_from(bytes.len()).ok();
+        let body = futures::stream::once(async move { Ok(Bytes::from(bytes)) });
+        self.stage(cx, put(&bucket, &key, length, Box::pin(body))).await
+    }
+
+    /// Ashlar's own bucket, if it is not there yet. One that somebody else made is not used.
+    async fn make_catalog_bucket(&self) -> Result<(), SqlError> {
+        let (store, cx) = (&self.engine.inner.store, system(&self.cx));
+        let request = CreateBucket {
+            bucket: catalog_bucket(),
+            acl: None,
+            object_lock: false,
+            ownership: None,
+            location: None,
+        };
+        match store.create_bucket(&cx, request).await {
+            Ok(_) | Err(StoreError::BucketAlreadyOwnedByYou) => Ok(()),
+            Err(StoreError::BucketAlreadyExists) => Err(SqlError::new(
+                SqlState::InsufficientPrivilege,
+                format!("the bucket {CATALOG_BUCKET} belongs to a user; SQL keeps its catalog there"),
+            )
+            .hint("remove that bucket")),
+            Err(error) => Err(SqlError::of_store("the catalog", &error)),
+        }
+    }
+
+    /// Publishing will remove an object; `cx` is who must be allowed to.
+    pub(crate) async fn remove(
+        &self,
+        cx: &RequestContext,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<(), SqlError> {
+        let may = self.engine.inner.store.may_remove(cx, bucket, key).await;
+        may.map_err(|e| SqlError::of_store(&format!("s3://{bucket}/{key}"), &e))?;
+        let mut state = self.state.lock();
+        state.as_system |= cx.principal == Principal::System;
+        let at = (bucket.clone(), key.clone());
+        if !state.removals.contains(&at) {
+            state.removals.push(at);
+        }
+        Ok(())
+    }
+
+    /// Takes an object out: what is there for all is removed by publishing, what this stages alone is not
+    /// published. With `found` it must still be as it was found.
+    pub(crate) async fn unstage(
+        &self,
+        cx: &RequestContext,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        found: Option<&PinnedObject>,
+    ) -> Result<(), SqlError> {
+        self.engine
+            .inner
+            .store
+            .unstage(&self.cx, self.group, bucket, key)
+            .await
+            .map_err(|e| SqlError::of_store(&format!("s3://{bucket}/{key}"), &e))?;
+        if let Some(found) = found {
+            self.require_unchanged(found);
+        }
+        self.remove(cx, bucket, key).await
+    }
+
+    /// Publishing will fail unless this holds.
+    pub(crate) fn require(&self, precondition: Precondition) {
+        self.state.lock().preconditions.push(precondition);
+    }
+
+    /// Publishing will fail unless an object is as it was found.
+    pub(crate) fn require_unchanged(&self, object: &PinnedObject) {
+        let (bucket, key) = (object.bucket.clone(), object.key.clone());
+        self.require(Precondition::Unchanged(bucket, key, object.pinned.head.etag));
+    }
+
+    /// What a schema is now: `Some(None)` is dropped.
+    pub(crate) fn schema(&self, name: &str) -> Option<Option<SchemaDefinition>> {
+        self.state.lock().schemas.get(name).cloned()
+    }
+
+    /// Makes or drops a schema.
+    pub(crate) fn set_schema(&self, name: &str, definition: Option<SchemaDefinition>) {
+        self.state.lock().schemas.insert(name.to_owned(), definition);
+    }
+
+    /// Schemas that were made.
+    pub(crate) fn new_schemas(&self) -> Vec<SchemaDefinition> {
+        self.state.lock().schemas.values().flatten().cloned().collect()
+    }
+
+    /// What a table is now: `Some(None)` is dropped.
+    pub(crate) fn table(&self, schema: &str, name: &str) -> Option<Option<TableDefinition>> {
+        self.state.lock().tables.get(&(schema.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Makes or drops a table.
+    pub(crate) fn set_table(&self, schema: &str, name: &str, definition: Option<TableDefinition>) {
+        self.state.lock().tables.insert((schema.to_owned(), name.to_owned()), definition);
+    }
+
+    /// Tables of a schema that were made.
+    pub(crate) fn new_tables(&self, schema: &str) -> Vec<(String, TableDefinition)> {
+        let state = self.state.lock();
+        let of_schema = state.tables.iter().filter(|((of, _), _)| of == schema);
+        of_schema.filter_map(|((_, name), table)| Some((name.clone(), table.clone()?))).collect()
+    }
+
+    /// How its own statements see the store now: a statement keeps this while it replaces what it reads.
+    pub(crate) async fn seen(&self) -> Result<Seen, SqlError> {
+        let staged = self.engine.inner.store.pin_staged(&self.cx, self.group).await;
+        let staged = staged.map_err(|e| SqlError::of_store("what was written", &e))?;
+        let removed = self.state.lock().removals.iter().cloned().collect();
+        Ok(Seen { staged, removed })
+    }
+
+    /// Makes all of it visible at once, or nothing.
+    pub(crate) async fn publish(&self) -> Result<(), SqlError> {
+        let (preconditions, removals, as_system) = {
+            let state = self.state.lock();
+            (state.preconditions.clone(), state.removals.clone(), state.as_system)
+        };
+        // Each object was authorised when it was staged or marked, as whoever must be allowed.
+        let cx = if as_system { system(&self.cx) } else { RequestContext::clone(&self.cx) };
+        let store = &self.engine.inner.store;
+        let done = store.publish_and_remove(&cx, self.group, preconditions, removals).await;
+        match done {
+            Ok(_) => {
+                self.state.lock().published = true;
+                Ok(())
+            }
+            Err(StoreError::PreconditionFailed { .. } | StoreError::ConditionalConflict) => {
+                Err(SqlError::new(
+                    SqlState::SerializationFailure,
+                    "somebody else changed what this transaction is based on",
+                )
+                .hint("run it again"))
+            }
+            Err(error @ StoreError::OutcomeUnknown) => {
+                // Nobody knows whether it is visible, so nothing is given up.
+                self.state.lock().published = true;
+                Err(SqlError::of_store("what was written", &error))
+            }
+            Err(error) => Err(SqlError::of_store("what was written", &error)),
+        }
+    }
+}
+
+impl Drop for Changes {
+    fn drop(&mut self) {
+        if self.state.lock().published {
+            return;
+        }
+        let (store, cx, group) = (self.engine.inner.store.clone(), Arc::clone(&self.cx), self.group);
+        self.engine.inner.upkeep.spawn(async move {
+            if let Err(error) = store.abandon(&cx, group).await {
+                tracing::warn!(%error, "what a statement staged was not given up; it is within a day");
+            }
+        });
+    }
+}
