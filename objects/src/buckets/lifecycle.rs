@@ -24,6 +24,9 @@ use super::{Bucket, BucketRows, writer};
 /// Rows handled by one step of a scan.
 const STEP_ROWS: usize = 1_000;
 
+/// Names that only the store itself gives: who made such a bucket would be believed for it.
+const RESERVED: [&str; 1] = ["ashlar-catalog"];
+
 impl Store {
     /// Makes a bucket, owned by who asks.
     pub async fn create_bucket(
@@ -32,6 +35,9 @@ impl Store {
         request: CreateBucket,
     ) -> Result<CreatedBucket, Error> {
         self.authorize_service(cx, Action::CreateBucket)?;
+        if RESERVED.contains(&request.bucket.as_str()) && cx.principal != Principal::System {
+            return Err(Error::BucketAlreadyExists);
+        }
         let owner = writer(cx);
         let ownership = request.ownership.unwrap_or_default();
         let to_be = BucketAccess {

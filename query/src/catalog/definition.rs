@@ -77,9 +77,33 @@ pub(crate) fn to_columns<'a>(fields: impl IntoIterator<Item = &'a FieldRef>) -> 
     fields.into_iter().map(column).collect()
 }
 
+/// Longest name of a type, and how deep it may be nested: reading it recurses.
+const TYPE_BYTES_MAX: usize = 4 << 10;
+const TYPE_DEPTH_MAX: usize = 64;
+
+/// Whether a type's name can be read without recursing far. Anybody who may write below a schema can write it.
+fn is_bounded(data_type: &str) -> bool {
+    let mut depth = 0_usize;
+    data_type.len() <= TYPE_BYTES_MAX
+        && data_type.bytes().all(|byte| {
+            depth = match byte {
+                b'(' | b'<' => depth + 1,
+                b')' | b'>' => depth.saturating_sub(1),
+                _ => depth,
+            };
+            depth <= TYPE_DEPTH_MAX
+        })
+}
+
 /// Columns as stored.
 pub(crate) fn of_columns(columns: &[Column]) -> Result<Vec<FieldRef>, SqlError> {
     let field = |column: &Column| {
+        if !is_bounded(&column.data_type) {
+            return Err(SqlError::new(
+                SqlState::DataException,
+                format!("column {:?} has no type: its name is too long, or nested too deep", column.name),
+            ));
+        }
         let data_type: DataType = column.data_type.parse().map_err(|e| {
             SqlError::new(SqlState::DataException, format!("column {:?} has no type: {e}", column.name))
         })?;
@@ -108,6 +132,14 @@ mod tests {
     use datafusion::arrow::datatypes::TimeUnit;
 
     use super::*;
+
+    #[test]
+    fn hostile_types_are_refused_before_they_are_read() {
+        let column = |data_type: String| [Column { name: "x".to_owned(), data_type }];
+        for hostile in ["Dictionary(Int32, ".repeat(100_000), "List(".repeat(65), "x".repeat(5_000)] {
+            assert!(of_columns(&column(hostile)).is_err());
+        }
+    }
 
     #[test]
     fn types_read_back_as_they_were_written() {

@@ -3,6 +3,8 @@
 //! Invariant: keyed by the identity of bytes that never change, so a cached footer is never stale; bounded in
 //! bytes; read once however many ask at a time. Whoever asks was authorised when the object was pinned.
 
+mod depth;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,10 +21,10 @@ use quick_cache::sync::Cache;
 use super::lease::HeldLease;
 use crate::error::{SqlError, SqlState};
 
-/// Read from the end of a file at first: most footers with their indexes are smaller.
+/// Read from the end of a file at first: most footers are smaller.
 const TAIL_BYTES: u64 = 32 << 10;
 /// A footer that says it is longer is not read.
-const FOOTER_BYTES_MAX: u64 = 256 << 20;
+const FOOTER_BYTES_MAX: u64 = 64 << 20;
 /// The length of a footer and the magic, at the end of a file.
 const TRAILER_BYTES: u64 = 8;
 /// Entries that the cache prepares for.
@@ -88,10 +90,22 @@ async fn read(lease: &Arc<HeldLease>, pinned: &Pinned) -> Result<ParquetMetaData
     if size > FOOTER_BYTES_MAX.min(length - TRAILER_BYTES) {
         return Err(not_parquet("its footer would be longer than it"));
     }
+    let footer_start = length - TRAILER_BYTES - size;
+    let (tail_start, tail) = match footer_start.checked_sub(tail_start) {
+        Some(_) => (tail_start, tail),
+        None => (footer_start, lease.read(pinned, footer_start..length).await?),
+    };
+    let within = |at: u64| usize::try_from(at - tail_start).unwrap_or(usize::MAX);
+    let footer = tail.get(within(footer_start)..within(length - TRAILER_BYTES)).unwrap_or_default();
+    match depth::is_bounded(footer) {
+        Some(true) => {}
+        Some(false) => return Err(not_parquet("its columns are nested too deep")),
+        None => return Err(not_parquet("its footer does not read")),
+    }
     let fetch = Tail { lease: Arc::clone(lease), pinned: pinned.clone(), tail_start, tail };
     let mut reader = ParquetMetaDataReader::new()
         .with_page_index_policy(PageIndexPolicy::Optional)
-        .with_prefetch_hint(usize::try_from(TAIL_BYTES.min(length)).ok());
+        .with_prefetch_hint(usize::try_from(length - tail_start).ok());
     reader.try_load(fetch, length).await.map_err(of_parquet)?;
     reader.finish().map_err(of_parquet)
 }

@@ -61,13 +61,13 @@ pub(crate) struct Csv {
     pub(crate) escape: Option<u8>,
     /// What stands for NULL besides nothing at all.
     pub(crate) null: Option<String>,
-    /// Whether quoted fields may hold line ends; such files are not read in parallel.
+    /// Whether quoted fields may hold line ends. A file that may is not read in pieces: a piece could begin within a field.
     pub(crate) newlines_in_values: bool,
 }
 
 impl Default for Csv {
     fn default() -> Self {
-        let newlines_in_values = false;
+        let newlines_in_values = true;
         Self { header: true, delimiter: b',', quote: b'"', escape: None, null: None, newlines_in_values }
     }
 }
@@ -204,7 +204,7 @@ impl Format {
 pub(crate) fn exactly(text: &str) -> String {
     let literal: String = text
         .chars()
-        .flat_map(|c| if c.is_alphanumeric() || c == ' ' { vec![c] } else { vec!['\\', c] })
+        .flat_map(|c| if "\\.+*?()|[]{}^$#&-~".contains(c) { vec!['\\', c] } else { vec![c] })
         .collect();
     format!("^(?:{literal})?$")
 }
@@ -245,6 +245,12 @@ mod tests {
         assert_eq!(kind("x.txt"), None);
         assert_eq!(kind("x"), None);
         assert_eq!(Format::of_name("x.tsv").unwrap().csv.delimiter, b'\t');
+    }
+
+    #[test]
+    fn words_for_null_match_themselves() {
+        assert_eq!(exactly("<NA>"), "^(?:<NA>)?$");
+        assert_eq!(exactly("n/a.é"), r"^(?:n/a\.é)?$");
     }
 
     #[test]

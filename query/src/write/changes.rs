@@ -256,6 +256,12 @@ impl Changes {
                 self.state.lock().published = true;
                 Ok(())
             }
+            Err(error @ StoreError::NotYetDurable { .. }) => {
+                // Visible: whoever ran it again would have it twice.
+                self.state.lock().published = true;
+                tracing::warn!(%error, "what a transaction wrote is visible and not as durable as its bucket asks");
+                Ok(())
+            }
             Err(StoreError::PreconditionFailed { .. } | StoreError::ConditionalConflict) => {
                 Err(SqlError::new(
                     SqlState::SerializationFailure,

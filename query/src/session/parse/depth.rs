@@ -90,19 +90,19 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     Ok(())
 }
 
-/// Where statements end, as byte offsets.
+/// Where statements end, as byte offsets. Tokens name lines and characters, in order, so one pass over the text finds all.
 pub(super) fn semicolons(tokens: &[TokenWithSpan], text: &str) -> Vec<usize> {
-    // Spans count lines and characters.
-    let line_starts: Vec<usize> =
-        std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let ends = tokens.iter().filter(|token| token.token == Token::SemiColon);
-    ends.filter_map(|token| {
-        let line = usize::try_from(token.span.start.line).ok()?.checked_sub(1)?;
-        let column = usize::try_from(token.span.start.column).ok()?.checked_sub(1)?;
-        let start = *line_starts.get(line)?;
-        text[start..].char_indices().nth(column).map(|(at, _)| start + at)
-    })
-    .collect()
+    let mut wanted = ends.map(|token| (token.span.start.line, token.span.start.column)).peekable();
+    let (mut line, mut column) = (1, 1);
+    let mut found = Vec::new();
+    for (at, char) in text.char_indices() {
+        if wanted.next_if_eq(&(line, column)).is_some() {
+            found.push(at);
+        }
+        (line, column) = if char == '\n' { (line + 1, 1) } else { (line, column + 1) };
+    }
+    found
 }
 
 #[cfg(test)]
