@@ -131,7 +131,7 @@ impl Catalog {
         rewrites::rewrite(&mut statement);
         let state = self.state(session, seen).await?;
         let ast = statement.clone();
-        let plan = self.engine.run(async move { plan(&state, ast).await }).await?;
+        let plan = self.engine.run(Box::pin(async move { plan(&state, ast).await })).await?;
         Ok(Prepared {
             statement,
             schema: Arc::new(plan.schema().as_arrow().clone()),
@@ -157,7 +157,7 @@ impl Catalog {
             }
             collect(&state, plan).await
         };
-        let work = tokio::time::timeout(TIME_MAX, self.engine.run(work));
+        let work = tokio::time::timeout(TIME_MAX, self.engine.run(Box::pin(work)));
         let batches = work.await.unwrap_or_else(|_| Err(SqlError::timed_out()))?;
         Ok(Box::pin(MemoryStream::try_new(batches, Arc::clone(&prepared.schema), None)?))
     }

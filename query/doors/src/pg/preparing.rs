@@ -56,7 +56,7 @@ impl Connection {
             if catalog.concerns(one) {
                 let prepared = catalog.prepare(&mut self.session, &mut self.seen, &typed).await?;
                 let parameters = statement::parameters(types, prepared.parameter_types());
-                return Ok(kept(Kind::Catalog(prepared), parameters));
+                return Ok(kept(Kind::Catalog(Box::new(prepared)), parameters));
             }
             let prepared = self.session.prepare(&typed).await?;
             let parameters = statement::parameters(types, prepared.parameter_types());

@@ -26,7 +26,7 @@ pub(super) enum Kind {
     Session(Prepared),
     /// Of a query whose rows are copied to the client.
     Copy(Prepared, CopyFormat),
-    Catalog(catalog::Prepared),
+    Catalog(Box<catalog::Prepared>),
     Own(Own),
 }
 
