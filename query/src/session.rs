@@ -184,10 +184,10 @@ impl Session {
         match &*prepared.step {
             Step::Plan(_) => {
                 let (planner, step) = (self.planner(), Arc::clone(&prepared.step));
-                let work = async move {
+                let work = Box::pin(async move {
                     let Step::Plan(statement) = &*step else { unreachable!("matched above") };
                     planner.plan(statement).await
-                };
+                });
                 let plan = self.within_timeout(self.engine.inner.executor.run(work)).await?;
                 prepared.parameter_types = planning::parameter_types(&plan)?;
                 prepared.schema =
@@ -289,7 +289,7 @@ impl Session {
         let deadline = self.settings.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
         let permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
         let cancel = entry.statement.cancel.clone();
-        let work = async move { planner.execute(&plan, parameters, &cancel).await };
+        let work = Box::pin(async move { planner.execute(&plan, parameters, &cancel).await });
         let running = self.within_timeout(self.engine.inner.executor.run(work)).await?;
         Ok(Outcome::Rows(rows::stream(&self.engine.inner.executor, running, schema, permit, entry, deadline)))
     }
@@ -303,7 +303,7 @@ impl Session {
         let entry = self.entry(&prepared.text);
         let _permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
         let (changes, alone) = match &mut self.transaction {
-            Some(transaction) => (transaction.to_change(&self.engine, &self.cx).await?, false),
+            Some(transaction) => (transaction.begin_changes(&self.engine, &self.cx).await?, false),
             None => (Changes::begin(&self.engine, &self.cx).await?, true),
         };
         let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
@@ -317,7 +317,7 @@ impl Session {
         let cancel = entry.statement.cancel.clone();
         // Whoever goes away, or waits too long, takes the work with him.
         let _cancel = cancel.clone().drop_guard();
-        let work = async move {
+        let work = Box::pin(async move {
             match (&*step, plan) {
                 (Step::CreateSchema { name, location, if_not_exists }, _) => {
                     definitions::create_schema(&planner, name, location.as_deref(), *if_not_exists).await
@@ -328,7 +328,7 @@ impl Session {
                 (_, Some(plan)) => planner.change(&text, &plan, parameters, &cancel).await,
                 _ => Err(SqlError::internal("running a statement", &"it has no plan")),
             }
-        };
+        });
         let rows = self.within_timeout(self.engine.inner.executor.run(work)).await?;
         if alone {
             self.publish(changes).await?;
@@ -336,7 +336,7 @@ impl Session {
         Ok(Outcome::Affected { tag: prepared.tag, rows })
     }
 
-    /// On the threads of SQL, and to its end whatever becomes of the caller.
+    /// On the threads of SQL. The commit itself goes on whatever becomes of the caller: the store sees to that.
     async fn publish(&self, changes: Arc<Changes>) -> Result<(), SqlError> {
         self.engine.inner.executor.run(async move { changes.publish().await }).await
     }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 
+use futures::FutureExt;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -49,15 +50,13 @@ impl Executor {
         AbortOnDropHandle::new(self.handle().spawn(work))
     }
 
-    /// Runs and waits.
-    pub(crate) async fn run<T: Send + 'static>(
+    /// Runs and waits. The work is on the heap before the first wait, so that callers stay small.
+    pub(crate) fn run<T: Send + 'static, F: Future<Output = Result<T, SqlError>> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
-    ) -> Result<T, SqlError> {
-        match self.start_task(work).await {
-            Ok(done) => done,
-            Err(ended) => Err(SqlError::internal("running a statement", &ended)),
-        }
+        work: F,
+    ) -> impl Future<Output = Result<T, SqlError>> + Send + use<T, F> {
+        let task = self.start_task(work);
+        task.map(|ended| ended.unwrap_or_else(|e| Err(SqlError::internal("running a statement", &e))))
     }
 }
 

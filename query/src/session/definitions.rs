@@ -198,9 +198,8 @@ impl Planner {
                     ));
                 }
                 self.remove_rows(&catalog, &found.definition).await?;
-                match &found.object {
-                    Some(object) => changes.require_unchanged(object),
-                    None => {}
+                if let Some(object) = &found.object {
+                    changes.require_unchanged(object);
                 }
             }
             // Made here and dropped again, it may be there for others.

@@ -64,7 +64,7 @@ impl Transaction {
     }
 
     /// What its next statement writes into.
-    pub(crate) async fn to_change(
+    pub(crate) async fn begin_changes(
         &mut self,
         engine: &Engine,
         cx: &Arc<RequestContext>,

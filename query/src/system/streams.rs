@@ -27,8 +27,11 @@ struct Walk {
     prefix: String,
     buckets: Buckets,
     /// The bucket being listed, and after which of its entries to go on.
-    open: Option<(BucketName, Option<(String, Option<VersionId>)>)>,
+    open: Option<(BucketName, Option<After>)>,
 }
+
+/// A key, and of its versions one.
+type After = (String, Option<VersionId>);
 
 /// Which buckets are still to come.
 enum Buckets {
@@ -253,7 +256,7 @@ impl Walk {
 }
 
 /// A page, and after what the next begins.
-type PageOf = (RecordBatch, Option<(String, Option<VersionId>)>);
+type PageOf = (RecordBatch, Option<After>);
 
 /// What the caller may not see looks as if it were not there.
 fn is_hidden(error: &ashlar_objects::Error) -> bool {
