@@ -197,7 +197,7 @@ impl Planner {
                         format!("{}.{name} is not of this kind", schema.name),
                     ));
                 }
-                self.remove_rows(&catalog, &found.definition).await?;
+                self.remove_rows(&catalog, &schema, &found.definition).await?;
                 if let Some(object) = &found.object {
                     changes.require_unchanged(object);
                 }
@@ -238,7 +238,7 @@ impl Planner {
         found: &Found<TableDefinition>,
     ) -> Result<(), SqlError> {
         self.check_owner(schema, name, &found.definition)?;
-        self.remove_rows(catalog, &found.definition).await?;
+        self.remove_rows(catalog, schema, &found.definition).await?;
         self.remove_definition(schema, name, found).await
     }
 
@@ -255,11 +255,20 @@ impl Planner {
         Ok(())
     }
 
-    /// Marks what a table of ours holds for removal; other people's objects stay.
-    async fn remove_rows(&self, catalog: &Catalog, definition: &TableDefinition) -> Result<(), SqlError> {
+    /// Marks what a table of ours holds for removal; other people's objects stay. Whoever may write below a schema's location
+    /// can write a definition there, so that it is believed only for what lies below it, too.
+    async fn remove_rows(
+        &self,
+        catalog: &Catalog,
+        schema: &SchemaDefinition,
+        definition: &TableDefinition,
+    ) -> Result<(), SqlError> {
         let TableKind::Table(StoredTable { location, managed: true, .. }) = &definition.kind else {
             return Ok(());
         };
+        if schema.name != DEFAULT_SCHEMA && !location.starts_with(&schema.location) {
+            return Ok(());
+        }
         rows::remove_all(self, catalog, &Location::parse(location)?).await
     }
 
@@ -305,12 +314,20 @@ pub(crate) async fn rename(
             format!("{}.{new_name} exists already", into.name),
         ));
     }
+    let mut definition = found.definition.clone();
+    if into.name != schema.name {
+        if matches!(definition.kind, TableKind::Table(StoredTable { managed: true, .. })) {
+            return Err(SqlError::unsupported("renaming a table that has rows of its own into another schema"));
+        }
+        // What stood there was written by whoever may write there.
+        definition.owner = user_id(&planner.cx);
+    }
     let at = table_key(&into, &new_name)?;
     if changes.table(&into.name, &new_name).is_none() {
         changes.require(Precondition::Absent(at.0.clone(), at.1.clone()));
     }
-    changes.stage_definition(&identity(&into, &planner.cx), at, &found.definition).await?;
-    changes.set_table(&into.name, &new_name, Some(found.definition.clone()));
+    changes.stage_definition(&identity(&into, &planner.cx), at, &definition).await?;
+    changes.set_table(&into.name, &new_name, Some(definition));
     planner.remove_definition(&schema, &name, &found).await?;
     Ok(None)
 }
