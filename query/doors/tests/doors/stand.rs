@@ -16,10 +16,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub const ACCESS_KEY: &str = "AKROOT";
-pub const SECRET_KEY: &str = "a-secret-of-roots";
+pub(crate) const ACCESS_KEY: &str = "AKROOT";
+pub(crate) const SECRET_KEY: &str = "a-secret-of-roots";
 
-pub struct Stand {
+pub(crate) struct Stand {
     pub address: SocketAddr,
     pub engine: Engine,
     pub store: Store,
@@ -29,7 +29,7 @@ pub struct Stand {
 }
 
 impl Stand {
-    pub async fn pg(config: PgConfig) -> Self {
+    pub(crate) async fn pg(config: PgConfig) -> Self {
         let store = TestStore::new().await.store;
         let pair = (ACCESS_KEY.to_owned(), SecretKey::new(SECRET_KEY.to_owned()));
         let root = store.users().bootstrap_root(Some(pair)).await.expect("root");
@@ -45,7 +45,7 @@ impl Stand {
         Self { address, engine, store, cx, stop, tasks }
     }
 
-    pub async fn put(&self, key: &str, body: &'static str) {
+    pub(crate) async fn put(&self, key: &str, body: &'static str) {
         let bucket = BucketName::new("data").expect("a name");
         let create = CreateBucket {
             bucket: bucket.clone(),
@@ -76,7 +76,7 @@ impl Stand {
         self.store.put_object(&self.cx, request).await.expect("put");
     }
 
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.tasks.wait().await;
     }
