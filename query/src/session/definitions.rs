@@ -317,7 +317,9 @@ pub(crate) async fn rename(
     let mut definition = found.definition.clone();
     if into.name != schema.name {
         if matches!(definition.kind, TableKind::Table(StoredTable { managed: true, .. })) {
-            return Err(SqlError::unsupported("renaming a table that has rows of its own into another schema"));
+            return Err(SqlError::unsupported(
+                "renaming a table that has rows of its own into another schema",
+            ));
         }
         // What stood there was written by whoever may write there.
         definition.owner = user_id(&planner.cx);

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
@@ -65,9 +67,15 @@ fn header(headers: &MetadataMap) -> Option<(String, &str)> {
     (text.len() <= HEADER_BYTES_MAX).then(|| (scheme.to_ascii_lowercase(), value.trim()))
 }
 
+/// Drivers in Go leave the padding out.
+const BASIC: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// Access key and secret of HTTP Basic.
 fn pair(value: &str) -> Option<(String, Zeroizing<String>)> {
-    let pair = Zeroizing::new(String::from_utf8(STANDARD.decode(value).ok()?).ok()?);
+    let pair = Zeroizing::new(String::from_utf8(BASIC.decode(value).ok()?).ok()?);
     let (access_key, secret) = pair.split_once(':')?;
     Some((access_key.to_owned(), Zeroizing::new(secret.to_owned())))
 }
