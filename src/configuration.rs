@@ -5,6 +5,7 @@
 //! every value remembers who wrote it. Deliberately knows nothing of what the settings do.
 
 mod quantities;
+mod soundness;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,8 @@ use toml::{Table, Value};
 
 use crate::command_line::ServerFlags;
 pub(crate) use quantities::{ChainFinality, CodingChoice};
-pub(crate) use tree::{Configuration, Log, LogFormat, Unsound};
+pub(crate) use soundness::Unsound;
+pub(crate) use tree::{Configuration, Log, LogFormat};
 
 const PREFIX: &str = "ASHLAR_";
 /// Variables of ours that are not settings of the tree: credentials, what clients read, what test runners read.
