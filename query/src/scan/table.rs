@@ -16,6 +16,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
@@ -102,7 +103,7 @@ impl TableProvider for ObjectsTable {
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let (groups, statistics) =
             compute_all_files_statistics(groups, self.schema(), with_statistics, false)?;
-        let source = self.source(&pins);
+        let source = self.source(&pins, &state.runtime_env().memory_pool);
         let count = |name, objects| MetricBuilder::new(source.metrics()).global_counter(name).add(objects);
         count("objects_matched", objects.len());
         count("objects_pruned", objects.len() - files_count);
@@ -125,11 +126,15 @@ impl TableProvider for ObjectsTable {
 }
 
 impl ObjectsTable {
-    fn source(&self, pins: &Pins) -> Arc<dyn FileSource> {
+    fn source(&self, pins: &Pins, memory: &Arc<dyn MemoryPool>) -> Arc<dyn FileSource> {
         if self.format.kind != FormatKind::Parquet {
             return self.format.to_datafusion().file_source(self.schema.clone());
         }
-        let reader = PinnedParquet { lease: Arc::clone(&pins.lease), footers: Arc::clone(&self.footers) };
+        let reader = PinnedParquet {
+            lease: Arc::clone(&pins.lease),
+            footers: Arc::clone(&self.footers),
+            memory: Arc::clone(memory),
+        };
         let options = ParquetFormat::new().options().clone();
         let source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(options)

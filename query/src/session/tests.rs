@@ -3,6 +3,7 @@
 mod answers;
 mod bench;
 mod reading;
+mod rights;
 mod standing;
 mod system;
 mod writing;

@@ -70,7 +70,7 @@ impl Bench {
 
     pub(crate) async fn with(config: EngineConfig) -> Self {
         let store = TestStore::new().await.store;
-        let engine = Engine::open(store.clone(), config).unwrap();
+        let engine = Engine::open(store.clone(), None, config).unwrap();
         let bench = Self { store, engine, cx: request_of("ann", false) };
         bench.make_bucket("data").await;
         bench
