@@ -167,11 +167,13 @@ impl Inner {
             .with_mode(mode)
             .with_max_temp_directory_size(self.config.query_spill_bytes_max)
             .with_max_spill_merge_fan_in(SPILL_FAN_IN_MAX);
-        let memory = OfOneQuery::new(Arc::clone(&self.memory), self.config.query_memory_bytes_max);
-        let stores = ExecutionStores { pinned: Arc::new(PinnedStore::new(pins)), staged };
+        let memory: Arc<dyn MemoryPool> =
+            Arc::new(OfOneQuery::new(Arc::clone(&self.memory), self.config.query_memory_bytes_max));
+        let pinned = Arc::new(PinnedStore::new(pins, Arc::clone(&memory)));
+        let stores = ExecutionStores { pinned, staged };
         let built = RuntimeEnvBuilder::new()
             .with_disk_manager_builder(disk)
-            .with_memory_pool(Arc::new(memory))
+            .with_memory_pool(memory)
             .with_object_store_registry(Arc::new(stores))
             .build_arc();
         Ok(built?)
