@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ashlar_metadata::namespace::manifests::{self, ManifestRow};
 use ashlar_metadata::namespace::versions::{self, CurrentRow, VersionRow};
-use ashlar_metadata::{Direction, KeyRange, Snapshot};
+use ashlar_metadata::{Direction, KeyRange, Row, Snapshot};
 
 use crate::Store;
 use crate::access::{Action, RequestContext};
@@ -64,6 +64,18 @@ pub enum PinRequest<'a> {
     },
 }
 
+/// Where a page of objects is pinned.
+pub struct PageRequest<'a> {
+    /// The bucket.
+    pub bucket: &'a BucketName,
+    /// What keys begin with.
+    pub prefix: &'a str,
+    /// The page begins after this key; `None`: it is the first.
+    pub after: Option<&'a ObjectKey>,
+    /// Which keys; the others are neither authorised nor opened.
+    pub wanted: &'a (dyn Fn(&str) -> bool + Send + Sync),
+}
+
 /// One pinned object under its name.
 #[derive(Clone, Debug)]
 pub struct PinnedObject {
@@ -114,6 +126,42 @@ impl Store {
             all.push(pinned);
         }
         Ok(all)
+    }
+
+    /// Pins live objects below a prefix after a key as of a moment, at most `max` of those that are wanted; and
+    /// after which key to go on, if there may be more. Rights are asked for as by [`Store::pin_all`].
+    pub async fn pin_page(
+        &self,
+        cx: &RequestContext,
+        moment: &Moment,
+        below: PageRequest<'_>,
+        max: usize,
+    ) -> Result<(Vec<PinnedObject>, Option<ObjectKey>), Error> {
+        self.check_lease(&moment.lease).await?;
+        let bucket = self.bucket(&*moment.snapshot, below.bucket).await?;
+        self.authorize_listing(cx, &bucket, below.prefix)?;
+        let mut range = KeyRange::prefix(versions::current_prefix(bucket.id(), below.prefix));
+        if let Some(after) = below.after {
+            range = range.after(&versions::current_key(bucket.id(), after));
+        }
+        let mut pinned = Vec::new();
+        loop {
+            let wanted = (max - pinned.len()).min(STEP_ROWS);
+            let page = moment
+                .snapshot
+                .scan(range.clone(), Direction::Forward, wanted.max(1))
+                .await
+                .map_err(|e| Error::internal("listing what a query reads", e))?;
+            let chosen = chosen(&page.rows, below.wanted)?;
+            self.open_chosen(cx, &*moment.snapshot, &bucket, chosen, &mut pinned).await?;
+            let Some((last, _)) = page.rows.last().filter(|_| page.more) else { return Ok((pinned, None)) };
+            range = range.after(last);
+            if pinned.len() >= max {
+                let name = versions::parse_current_key(last)
+                    .ok_or_else(|| Error::internal("listing what a query reads", "a key does not read"))?;
+                return Ok((pinned, Some(ObjectKey::new(&name)?)));
+            }
+        }
     }
 
     /// Whether a listing of this prefix would be answered.
@@ -167,14 +215,7 @@ impl Store {
                 .scan(range.clone(), Direction::Forward, STEP_ROWS)
                 .await
                 .map_err(|e| Error::internal("listing what a query reads", e))?;
-            let mut chosen = Vec::new();
-            for (key, row) in &page.rows {
-                let name = versions::parse_current_key(key)
-                    .ok_or_else(|| Error::internal("listing what a query reads", "a key does not read"))?;
-                if wanted(&name) {
-                    chosen.push((ObjectKey::new(&name)?, decode::<CurrentRow>(row)?.row));
-                }
-            }
+            let chosen = chosen(&page.rows, wanted)?;
             if pinned.len() + chosen.len() > objects_max {
                 return Err(too_many(objects_max));
             }
@@ -221,6 +262,22 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Rows of a listing whose keys are wanted.
+fn chosen(
+    rows: &[(bytes::Bytes, Row)],
+    wanted: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> Result<Vec<(ObjectKey, CurrentRow)>, Error> {
+    let mut chosen = Vec::new();
+    for (key, row) in rows {
+        let name = versions::parse_current_key(key)
+            .ok_or_else(|| Error::internal("listing what a query reads", "a key does not read"))?;
+        if wanted(&name) {
+            chosen.push((ObjectKey::new(&name)?, decode::<CurrentRow>(row)?.row));
+        }
+    }
+    Ok(chosen)
 }
 
 fn too_many(objects_max: usize) -> Error {

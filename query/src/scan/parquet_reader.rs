@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ashlar_objects::pinning::PinnedObject;
 use bytes::Bytes;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{ParquetFileMetrics, ParquetFileReaderFactory};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -22,7 +23,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::footers::Footers;
 use super::lease::HeldLease;
-use crate::error::SqlError;
+use crate::error::{SqlError, SqlState};
 
 /// Ranges of one file read at a time.
 const RANGES_AT_ONCE: usize = 8;
@@ -36,6 +37,8 @@ pub(crate) struct PinnedParquet {
     pub(crate) footers: Arc<Footers>,
     /// Of the execution.
     pub(crate) memory: Arc<dyn MemoryPool>,
+    /// The columns that a file may have; `None`: any.
+    pub(crate) columns: Option<SchemaRef>,
 }
 
 impl ParquetFileReaderFactory for PinnedParquet {
@@ -53,7 +56,8 @@ impl ParquetFileReaderFactory for PinnedParquet {
         let metrics = ParquetFileMetrics::new(partition, file.object_meta.location.as_ref(), metrics);
         let (lease, footers) = (Arc::clone(&self.lease), Arc::clone(&self.footers));
         let held = MemoryConsumer::new("reading Parquet").register(&self.memory);
-        Ok(Box::new(Reader { lease, footers, object, metrics, held }))
+        let columns = self.columns.clone();
+        Ok(Box::new(Reader { lease, footers, object, columns, metrics, held }))
     }
 }
 
@@ -61,6 +65,7 @@ struct Reader {
     lease: Arc<HeldLease>,
     footers: Arc<Footers>,
     object: PinnedObject,
+    columns: Option<SchemaRef>,
     metrics: ParquetFileMetrics,
     /// For what was read last: when more is asked for, it has been decoded.
     held: MemoryReservation,
@@ -78,6 +83,26 @@ impl Reader {
         self.held.try_resize(bytes).map_err(|e| ParquetError::External(Box::new(e)))?;
         self.metrics.bytes_scanned.add(bytes);
         Ok(())
+    }
+}
+
+impl Reader {
+    fn check_columns(&self, footer: &ParquetMetaData) -> Result<(), SqlError> {
+        let Some(columns) = &self.columns else { return Ok(()) };
+        let in_file = footer.file_metadata().schema_descr().root_schema().get_fields();
+        match in_file.iter().find(|field| columns.field_with_name(field.name()).is_err()) {
+            None => Ok(()),
+            Some(field) => Err(SqlError::new(
+                SqlState::DataException,
+                format!(
+                    "s3://{}/{} has a column {:?}, which the first objects have not, from which columns were inferred",
+                    self.object.bucket,
+                    self.object.key,
+                    field.name()
+                ),
+            )
+            .hint("CREATE EXTERNAL TABLE with columns says which ones are meant")),
+        }
     }
 }
 
@@ -117,7 +142,12 @@ impl AsyncFileReader for Reader {
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, parquet::errors::Result<Arc<ParquetMetaData>>> {
-        async move { self.footers.of(&self.lease, &self.object.pinned).await.map_err(failed) }.boxed()
+        async move {
+            let footer = self.footers.of(&self.lease, &self.object.pinned).await.map_err(failed)?;
+            self.check_columns(&footer).map_err(failed)?;
+            Ok(footer)
+        }
+        .boxed()
     }
 }
 

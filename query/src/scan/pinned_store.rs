@@ -25,7 +25,7 @@ use url::Url;
 
 use super::format::Format;
 use super::lease::HeldLease;
-use super::pins::{Pins, Texts};
+use super::pins::{Open, Pins, Texts};
 use super::records::Records;
 use crate::write::staged_store::{STAGED_URL, StagedStore};
 
@@ -38,6 +38,7 @@ const NAME: &str = "ashlar";
 pub(crate) struct PinnedStore {
     lease: Option<Arc<HeldLease>>,
     objects: HashMap<Path, PinnedObject>,
+    open: Open,
     texts: Texts,
     memory: Arc<dyn MemoryPool>,
 }
@@ -86,7 +87,14 @@ impl PinnedStore {
     pub(crate) fn new(pins: Option<&Pins>, memory: Arc<dyn MemoryPool>) -> Self {
         let objects = pins.into_iter().flat_map(Pins::all).map(|object| (path_of(object), object.clone()));
         let texts = pins.map(|pins| pins.texts().clone()).unwrap_or_default();
-        Self { lease: pins.map(|pins| Arc::clone(&pins.lease)), objects: objects.collect(), texts, memory }
+        let open = pins.map(|pins| pins.open_pages().clone()).unwrap_or_default();
+        Self {
+            lease: pins.map(|pins| Arc::clone(&pins.lease)),
+            objects: objects.collect(),
+            open,
+            texts,
+            memory,
+        }
     }
 
     /// A text file from its beginning, or from the beginning of a line: unpacked, and never more of it than there
@@ -109,8 +117,9 @@ impl PinnedStore {
         Ok(watched.boxed())
     }
 
-    fn find(&self, path: &Path) -> Result<(&Arc<HeldLease>, &PinnedObject)> {
-        let found = self.lease.as_ref().zip(self.objects.get(path));
+    fn find(&self, path: &Path) -> Result<(&Arc<HeldLease>, PinnedObject)> {
+        let object = self.objects.get(path).cloned().or_else(|| self.open.get(path));
+        let found = self.lease.as_ref().zip(object);
         found.ok_or_else(|| Error::NotFound { path: path.to_string(), source: "it is not pinned".into() })
     }
 }
@@ -148,7 +157,7 @@ impl ObjectStore for PinnedStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let text = text_of(location);
         let (lease, object) = self.find(text.as_ref().map_or(location, |(_, path)| path))?;
-        let meta = meta_of(object);
+        let meta = meta_of(&object);
         let range = match &options.range {
             Some(range) => {
                 range.as_range(meta.size).map_err(|e| Error::Generic { store: NAME, source: Box::new(e) })?

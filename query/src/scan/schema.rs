@@ -21,8 +21,8 @@ use super::format::{Format, FormatKind};
 use super::lease::HeldLease;
 use crate::error::{SqlError, SqlState};
 
-/// Files whose columns are looked at, spread evenly over all.
-pub(crate) const SAMPLED_FILES_MAX: usize = 256;
+/// Files of text whose columns are looked at, spread evenly over all; of others every one is.
+const SAMPLED_FILES_MAX: usize = 256;
 /// Files looked at at a time.
 const FILES_AT_ONCE: usize = 16;
 /// Bytes of a CSV or JSON file that are looked at, before and after unpacking.
@@ -47,7 +47,10 @@ pub(crate) async fn infer(
     format: &Format,
     objects: &[PinnedObject],
 ) -> Result<SchemaRef, SqlError> {
-    let step = objects.len().div_ceil(SAMPLED_FILES_MAX).max(1);
+    let step = match format.kind {
+        FormatKind::Csv | FormatKind::Json => objects.len().div_ceil(SAMPLED_FILES_MAX).max(1),
+        FormatKind::Parquet | FormatKind::Arrow => 1,
+    };
     let looks: Vec<_> =
         objects.iter().step_by(step).map(|object| of_one(lease, footers, format, object)).collect();
     let schemas: Vec<Schema> = stream::iter(looks).buffered(FILES_AT_ONCE).try_collect().await?;

@@ -16,6 +16,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -29,6 +30,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::footers::Footers;
 use super::format::{Format, FormatKind};
+use super::paged::{PagedScan, Scan};
 use super::parquet_reader::PinnedParquet;
 use super::pinned_store::{PINNED_URL, meta_of, meta_of_text};
 use super::pins::Pins;
@@ -36,8 +38,6 @@ use super::{partitions, records, schema};
 use crate::error::SqlError;
 use crate::location::Location;
 
-/// Files whose statistics are gathered before a scan; of more, the plan is made without.
-const STATISTICS_FILES_MAX: usize = 1_024;
 /// Bytes of a text file by which the rows of a batch are chosen.
 const TEXT_SAMPLE_BYTES: u64 = 64 << 10;
 /// Footers read at a time.
@@ -49,6 +49,9 @@ pub(crate) struct ObjectsTable {
     pub(crate) location: Location,
     pub(crate) format: Format,
     pub(crate) schema: TableSchema,
+    /// Whether a Parquet file may have columns that the table has not. One that was not looked at when columns were
+    /// inferred may not: they would be missing in silence.
+    pub(crate) may_have_more: bool,
     pub(crate) footers: Arc<Footers>,
 }
 
@@ -95,9 +98,38 @@ impl TableProvider for ObjectsTable {
         let (Some(pins), Some(objects)) = (pins, found) else {
             return Err(DataFusionError::Internal(format!("{} was not pinned", self.location)));
         };
+        if pins.following(&self.location).is_some()
+            && let Some(state) = state.as_any().downcast_ref::<SessionState>()
+        {
+            let schema = datafusion::common::project_schema(&self.schema(), projection)?;
+            let scan = Scan {
+                table: self.clone(),
+                state: state.clone(),
+                pins,
+                projection: projection.cloned(),
+                filters: filters.to_vec(),
+                limit,
+            };
+            return Ok(Arc::new(PagedScan::new(scan, schema)));
+        }
+        self.scan_objects(state, &pins, &objects, projection, filters, limit).await
+    }
+}
+
+impl ObjectsTable {
+    /// A plan that reads these objects.
+    pub(crate) async fn scan_objects(
+        &self,
+        state: &dyn Session,
+        pins: &Pins,
+        objects: &[PinnedObject],
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let is_text = matches!(self.format.kind, FormatKind::Csv | FormatKind::Json);
-        let text = if is_text { Some(self.as_text(state, &pins, &objects).await?) } else { None };
-        let files = self.files(state, &pins, &objects, filters, text).await?;
+        let text = if is_text { Some(self.as_text(state, pins, objects).await?) } else { None };
+        let files = self.files(state, pins, objects, filters, text).await?;
         let Some(files) = files else {
             let schema = datafusion::common::project_schema(&self.schema(), projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
@@ -107,7 +139,7 @@ impl TableProvider for ObjectsTable {
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let (groups, statistics) =
             compute_all_files_statistics(groups, self.schema(), with_statistics, false)?;
-        let source = self.source(&pins, &state.runtime_env().memory_pool);
+        let source = self.source(pins, &state.runtime_env().memory_pool);
         let count = |name, objects| MetricBuilder::new(source.metrics()).global_counter(name).add(objects);
         count("objects_matched", objects.len());
         count("objects_pruned", objects.len() - files_count);
@@ -127,9 +159,7 @@ impl TableProvider for ObjectsTable {
             _ => self.format.unpacked().to_datafusion().create_physical_plan(state, config.build()).await,
         }
     }
-}
 
-impl ObjectsTable {
     fn source(&self, pins: &Pins, memory: &Arc<dyn MemoryPool>) -> Arc<dyn FileSource> {
         if self.format.kind != FormatKind::Parquet {
             return self.format.unpacked().to_datafusion().file_source(self.schema.clone());
@@ -138,6 +168,7 @@ impl ObjectsTable {
             lease: Arc::clone(&pins.lease),
             footers: Arc::clone(&self.footers),
             memory: Arc::clone(memory),
+            columns: (!self.may_have_more).then(|| Arc::clone(self.schema.table_schema())),
         };
         let options = ParquetFormat::new().options().clone();
         let source = ParquetSource::new(self.schema.clone())
@@ -167,7 +198,7 @@ impl ObjectsTable {
         Ok((pins.texts().put(&self.format, rows), rows))
     }
 
-    /// Files that the filters leave, with statistics where there are not too many; `None`: none is left.
+    /// Files that the filters leave, with statistics where there are not so many that they come in pages; `None`: none is left.
     async fn files(
         &self,
         state: &dyn Session,
@@ -197,7 +228,7 @@ impl ObjectsTable {
         if files.is_empty() {
             return Ok(None);
         }
-        if self.format.kind != FormatKind::Parquet || files.len() > STATISTICS_FILES_MAX {
+        if self.format.kind != FormatKind::Parquet || pins.following(&self.location).is_some() {
             return Ok(Some(files));
         }
         let with_statistics = stream::iter(files)

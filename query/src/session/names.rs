@@ -143,7 +143,7 @@ impl Names {
         if locations.is_empty() {
             return Ok(());
         }
-        let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, locations).await?;
+        let pins = planner.first_pins(Arc::clone(&catalog.lease), &catalog.moment, locations).await?;
         for (name, path) in paths {
             let table = of_path(planner, &catalog.lease, &pins, path).await?;
             self.put(None, &name, Arc::new(table));
@@ -322,7 +322,8 @@ fn stored(planner: &Planner, table: &StoredTable) -> Result<ObjectsTable, SqlErr
     let schema =
         TableSchema::builder(columns).with_table_partition_cols(of_columns(&table.partitions)?).build();
     let (format, footers) = (table.format.clone(), Arc::clone(&planner.engine.inner.footers));
-    Ok(ObjectsTable { location: Location::parse(&table.location)?, format, schema, footers })
+    let location = Location::parse(&table.location)?;
+    Ok(ObjectsTable { location, format, schema, may_have_more: true, footers })
 }
 
 /// A view: its text, planned as the caller; and how many tables it comes to.

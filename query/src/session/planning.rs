@@ -37,6 +37,13 @@ use crate::write::staged_store::StagedStore;
 /// Most parameters of a statement.
 const PARAMETERS_MAX: usize = 1_000;
 
+/// How much of a location is pinned before it is looked at.
+#[derive(Clone, Copy)]
+enum Extent {
+    All,
+    First,
+}
+
 /// Plans and runs for one caller.
 #[derive(Clone)]
 pub(crate) struct Planner {
@@ -118,7 +125,7 @@ impl Planner {
         let pins = match &moment {
             Some((lease, moment)) if !locations.is_empty() => {
                 let seen = self.seen.as_deref().filter(|_| staged.is_some());
-                Some(self.pins_as(Arc::clone(lease), moment, locations, seen).await?)
+                Some(self.pins_as(Arc::clone(lease), moment, locations, Extent::First, seen).await?)
             }
             _ => None,
         };
@@ -134,21 +141,34 @@ impl Planner {
         moment: &Moment,
         locations: Vec<Location>,
     ) -> Result<Pins, SqlError> {
-        self.pins_as(lease, moment, locations, None).await
+        self.pins_as(lease, moment, locations, Extent::All, None).await
     }
 
-    /// The same with what it had changed at some time; `None`: by now.
+    /// The first objects of locations, enough to know their columns.
+    pub(crate) async fn first_pins(
+        &self,
+        lease: Arc<HeldLease>,
+        moment: &Moment,
+        locations: Vec<Location>,
+    ) -> Result<Pins, SqlError> {
+        self.pins_as(lease, moment, locations, Extent::First, None).await
+    }
+
+    /// With what it had changed at some time; `None`: by now.
     async fn pins_as(
         &self,
         lease: Arc<HeldLease>,
         moment: &Moment,
         locations: Vec<Location>,
+        extent: Extent,
         seen: Option<&Seen>,
     ) -> Result<Pins, SqlError> {
-        let store = &self.engine.inner.store;
-        let Some(changes) = &self.changes else {
-            return Pins::resolve(store, &self.cx, lease, moment, locations).await;
+        let (store, cx) = (&self.engine.inner.store, &self.cx);
+        let resolve = async |locations| match extent {
+            Extent::All => Pins::resolve(store, cx, lease, moment, locations).await,
+            Extent::First => Pins::resolve_first(store, cx, lease, moment, locations).await,
         };
+        let Some(changes) = &self.changes else { return resolve(locations).await };
         let seen = match seen {
             Some(seen) => seen.clone(),
             None => changes.seen().await?,
@@ -161,8 +181,9 @@ impl Planner {
             Keys::Below(_) | Keys::Matching(_) => false,
         };
         let (written, others) = locations.into_iter().partition(is_written);
-        let pins = Pins::resolve(store, &self.cx, lease, moment, others).await?;
-        Ok(pins.and_none_at(written).changed(&seen.staged, |object| seen.is_removed(object)))
+        let pins = resolve(others).await?;
+        let staged = seen.staged.clone();
+        Ok(pins.and_none_at(written).changed(&staged, move |object| seen.is_removed(object)))
     }
 
     /// The transaction's moment, else the present.

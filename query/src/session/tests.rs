@@ -3,6 +3,7 @@
 mod answers;
 mod bench;
 mod bounds;
+mod paging;
 mod reading;
 mod rights;
 mod standing;

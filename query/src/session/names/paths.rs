@@ -80,7 +80,8 @@ pub(crate) async fn of_path(
     // What the files say themselves needs no folder.
     of_folders.retain(|folder| of_files.field_with_name(folder.name()).is_err());
     let schema = TableSchema::builder(of_files).with_table_partition_cols(of_folders).build();
-    Ok(ObjectsTable { location, format, schema, footers: Arc::clone(footers) })
+    let may_have_more = pins.following(&location).is_none();
+    Ok(ObjectsTable { location, format, schema, may_have_more, footers: Arc::clone(footers) })
 }
 
 impl Planner {
@@ -91,7 +92,8 @@ impl Planner {
         format: &Format,
     ) -> Result<(Vec<FieldRef>, Vec<FieldRef>), SqlError> {
         let catalog = self.catalog().await?;
-        let pins = self.pins(Arc::clone(&catalog.lease), &catalog.moment, vec![location.clone()]).await?;
+        let pins =
+            self.first_pins(Arc::clone(&catalog.lease), &catalog.moment, vec![location.clone()]).await?;
         let path = PathTable { location: location.clone(), format: Some(format.clone()) };
         let table = of_path(self, &catalog.lease, &pins, path).await?;
         let of_files = table.schema.file_schema().fields().iter().cloned().collect();
