@@ -218,7 +218,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         if let Some(publishing) = &publishing {
             publishing.close().await;
         }
-        served.context("serving S3").and(served_sql.context("serving SQL"))
+        served.context("serving S3").and(served_sql.context("serving SQL")?)
     };
     tokio::select! {
         ended = orderly => ended,

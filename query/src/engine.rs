@@ -78,6 +78,21 @@ impl Default for EngineConfig {
     }
 }
 
+/// What an engine does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Statements that run or whose rows stream.
+    pub running: usize,
+    /// Statements that wait for that, or to be planned.
+    pub waiting: usize,
+    /// Statements that are planned.
+    pub planning: usize,
+    /// Memory of all statements, in bytes.
+    pub memory_bytes: usize,
+    /// Footers kept, in bytes.
+    pub footer_bytes: u64,
+}
+
 /// SQL over one store. Cheap to clone; every clone is the same engine.
 #[derive(Clone)]
 pub struct Engine {
@@ -144,6 +159,19 @@ impl Engine {
         work: impl Future<Output = Result<T, SqlError>> + Send + 'static,
     ) -> Result<T, SqlError> {
         self.inner.executor.run(work).await
+    }
+
+    /// What it does at the moment.
+    pub fn stats(&self) -> EngineStats {
+        let ((running, waiting), (planning, waiting_too)) =
+            (self.inner.admission.counts(), self.inner.planning.counts());
+        EngineStats {
+            running,
+            waiting: waiting + waiting_too,
+            planning,
+            memory_bytes: self.inner.memory.reserved(),
+            footer_bytes: self.inner.footers.bytes(),
+        }
     }
 
     /// Waits until what statements left to do is done: leases released, above all. Stop the front doors first.

@@ -19,7 +19,7 @@ pub mod session;
 mod system;
 mod write;
 
-pub use engine::{Engine, EngineConfig};
+pub use engine::{Engine, EngineConfig, EngineStats};
 pub use error::{SqlError, SqlState};
 pub use session::{Outcome, Prepared, Session};
 pub use system::{NodeFacts, Surroundings};

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ashlar_metadata::embedded::Stats;
 use ashlar_objects::DataStats;
 use ashlar_objects::lifecycle::LifecycleStats;
+use ashlar_query::EngineStats;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -54,7 +55,16 @@ pub(super) async fn show(State(server): State<Arc<Server>>) -> impl IntoResponse
     metadata_figures(&mut page, &server.metadata.stats());
     node_figures(&mut page, &server).await;
     log_figures(&mut page, &server);
+    sql_figures(&mut page, &server.sql.stats());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.0)
+}
+
+fn sql_figures(page: &mut Page, stats: &EngineStats) {
+    page.one("gauge", "ashlar_sql_running", "Statements that run or whose rows stream.", stats.running);
+    page.one("gauge", "ashlar_sql_waiting", "Statements that wait to be planned or to run.", stats.waiting);
+    page.one("gauge", "ashlar_sql_planning", "Statements that are planned.", stats.planning);
+    page.one("gauge", "ashlar_sql_memory_bytes", "Memory of all statements.", stats.memory_bytes);
+    page.one("gauge", "ashlar_sql_footer_bytes", "Footers of Parquet files kept.", stats.footer_bytes);
 }
 
 fn process_figures(page: &mut Page) {

@@ -11,8 +11,8 @@ use ashlar_query::{Outcome, Session, SqlError, SqlState};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, REFERER, RETRY_AFTER, USER_AGENT};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -22,6 +22,9 @@ use super::{Server, of};
 
 /// Largest request, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 2 << 20;
+
+/// When to come back to a server that has no room.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// A request in JSON.
 #[derive(Deserialize)]
@@ -54,7 +57,11 @@ impl IntoResponse for Failed {
             SqlState::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::BAD_REQUEST,
         };
-        (status, Json(error_json(&self.0))).into_response()
+        let mut response = (status, Json(error_json(&self.0))).into_response();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+        }
+        response
     }
 }
 
@@ -75,7 +82,7 @@ async fn answer(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, Failed> {
-    let header = |name| headers.get(name).and_then(|value: &axum::http::HeaderValue| value.to_str().ok());
+    let header = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let form = Form::of_accept(header(ACCEPT).unwrap_or_default()).ok_or_else(|| {
         SqlError::invalid("Accept names no form that there is")
             .hint("application/x-ndjson, text/csv, application/vnd.apache.arrow.stream or text/plain")
@@ -89,7 +96,10 @@ async fn answer(
             String::from_utf8(body.to_vec()).map_err(|_| SqlError::syntax("the statement is not UTF-8"))?;
         Request { sql, params: Vec::new() }
     };
-    let mut session = Session::new(&server.sql, of(caller))?;
+    let mut cx = of(caller);
+    cx.user_agent = header(USER_AGENT).map(Arc::from);
+    cx.referer = header(REFERER).map(Arc::from);
+    let mut session = Session::new(&server.sql, cx)?;
     let statements = split(&sql)?;
     let Some((last, before)) = statements.split_last() else {
         return Err(SqlError::syntax("there is no statement").into());

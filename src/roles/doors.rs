@@ -9,9 +9,15 @@ use ashlar_query_doors::Tls;
 use ashlar_query_doors::flight::{FlightConfig, FlightDoor};
 use ashlar_query_doors::pg::{PgConfig, PgDoor};
 use tokio::net::TcpListener;
+use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
 use crate::configuration::Configuration;
+
+/// Threads that serve connections; statements run elsewhere.
+const THREADS: usize = 2;
+/// How much lower than the rest of the process their priority is: as that of statements.
+const NICENESS: i32 = 10;
 
 /// Both doors.
 pub(crate) struct Doors {
@@ -57,8 +63,34 @@ fn tls((certificate, key): (&Path, &Path)) -> anyhow::Result<Tls> {
 }
 
 impl Doors {
-    /// Serves until `stopping`, and then until what is under way has ended or was cut.
-    pub(crate) async fn serve(&self, pg: TcpListener, flight: TcpListener, stopping: CancellationToken) {
-        tokio::join!(self.pg.serve(pg, stopping.clone()), self.flight.serve(flight, stopping));
+    /// Serves until `stopping`, and then until what is under way has ended or was cut. On threads of its own at low
+    /// priority: rows are brought into form there, and S3 comes first.
+    pub(crate) async fn serve(
+        self,
+        pg: TcpListener,
+        flight: TcpListener,
+        stopping: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let (pg, flight) = (pg.into_std()?, flight.into_std()?);
+        let threads = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("sql-door")
+            .on_thread_start(|| {
+                if let Err(error) = rustix::process::nice(NICENESS) {
+                    tracing::debug!(%error, "a thread of SQL's doors keeps its priority");
+                }
+            })
+            .enable_all()
+            .build()
+            .context("starting the threads of SQL's doors")?;
+        let served = threads.spawn(async move {
+            let (pg, flight) = (TcpListener::from_std(pg)?, TcpListener::from_std(flight)?);
+            tokio::join!(self.pg.serve(pg, stopping.clone()), self.flight.serve(flight, stopping));
+            anyhow::Ok(())
+        });
+        let served = served.await;
+        // Waiting for threads is not allowed here; nothing is left on them.
+        threads.shutdown_background();
+        served.context("serving SQL's doors")?
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{SqlError, SqlState};
 pub(crate) struct Admission {
     running: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    running_max: usize,
     waiting_max: usize,
 }
 
@@ -32,8 +33,15 @@ impl Drop for Waiting {
 impl Admission {
     /// With limits.
     pub(crate) fn new(running_max: usize, waiting_max: usize) -> Self {
-        let running = Arc::new(Semaphore::new(running_max.max(1)));
-        Self { running, waiting: Arc::default(), waiting_max }
+        let running_max = running_max.max(1);
+        let running = Arc::new(Semaphore::new(running_max));
+        Self { running, waiting: Arc::default(), running_max, waiting_max }
+    }
+
+    /// How many run and how many wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let running = self.running_max.saturating_sub(self.running.available_permits());
+        (running, self.waiting.load(Ordering::Relaxed))
     }
 
     /// Waits to run. `TooManyConnections`: too many wait already.

@@ -48,8 +48,10 @@ struct Source {
     cx: Arc<RequestContext>,
     moment: Moment,
     /// What a transaction changed: its own objects are on the first page, and what it removed is on none.
-    left_out: Option<Arc<dyn Fn(&PinnedObject) -> bool + Send + Sync>>,
+    left_out: Option<Arc<IsLeftOut>>,
 }
+
+type IsLeftOut = dyn Fn(&PinnedObject) -> bool + Send + Sync;
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
