@@ -86,7 +86,7 @@ class DataFusion:
         if not self.local:
             store = self.datafusion.object_store.AmazonS3(bucket_name="tpch", region="us-east-1", access_key_id=ENV["SQL_ACCESS_KEY"],
                                                           secret_access_key=ENV["SQL_SECRET_KEY"], endpoint=ENV["SQL_S3"], allow_http=True)
-            self.context.register_object_store("s3://tpch", store, None)
+            self.context.register_object_store("s3://", store, "tpch")
         for table in TABLES:
             self.context.register_parquet(table, f"{ENV['SQL_FOLDER']}/{table}.parquet" if self.local else f"s3://tpch/{table}/{table}.parquet")
 
