@@ -110,14 +110,15 @@ def show_tpch(options, figures) -> None:
             both = [(a, b) for a, b in both if a is not None and b is not None]
             if both:
                 ratios[which] = (sum(a for a, _ in both), sum(b for _, b in both), statistics.geometric_mean(a / b for a, b in both), max(a / b for a, b in both), len(both))
-        opened = statistics.median(run[0]["opened"] for run in runs)
+        opened = {name: statistics.median(run[0]["opened"] for run in figures[name]) for name in (engine, "ashlar") if name in figures}
         wrong = sum(counts[engine][q] != counts["ashlar"].get(q) for q in counts[engine]) if "ashlar" in counts else 0
         cells = [engine, f"{22 - len(runs[0][0]['errors'])}" + (f" ({wrong} with other rows)" if wrong else "")]
         for which in ("first", "warm"):
             if which in ratios:
                 ours, theirs, mean, worst, count = ratios[which]
-                extra = opened if which == "first" else 0
-                cells += [f"{theirs + extra:.2f} s" + (f" of {count}" if count < 22 else ""), f"{ours / theirs:.2f}, {mean:.2f}, {worst:.2f}"]
+                if which == "first":
+                    ours, theirs = ours + opened["ashlar"], theirs + opened[engine]
+                cells += [f"{theirs:.2f} s" + (f" of {count}" if count < 22 else ""), f"{ours / theirs:.2f}, {mean:.2f}, {worst:.2f}"]
             else:
                 cells += ["", ""]
         rows.append(cells)
