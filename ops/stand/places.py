@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,6 +60,23 @@ def environment(name: str, requirements: Path) -> Path:
     )
     (folder / "complete").touch()
     return folder / "bin"
+
+
+def maven(group: str, name: str, version: str, digest: str) -> Path:
+    """A jar of Maven Central, whose SHA-256 is `digest`."""
+    file = cache() / "maven" / f"{name}-{version}.jar"
+    if not file.exists():
+        address = f"https://repo1.maven.org/maven2/{group.replace('.', '/')}/{name}/{version}/{file.name}"
+        print(f"fetching {file.name}", file=sys.stderr, flush=True)
+        with urllib.request.urlopen(address, timeout=180) as answer:
+            content = answer.read()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise SystemExit(f"{address} is not what was expected: SHA-256 {hashlib.sha256(content).hexdigest()}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_bytes(content)
+        part.replace(file)
+    return file
 
 
 def minio() -> Path:

@@ -1,4 +1,4 @@
--- The 22 queries of TPC-H with the parameters of its validation run; a line of its own begins each.
+-- The 22 queries of TPC-H with the parameters of its validation run; a line of its own begins each. :fraction is 0.0001 / scale factor.
 -- q1
 select l_returnflag, l_linestatus, sum(l_quantity) as sum_qty, sum(l_extendedprice) as sum_base_price,
   sum(l_extendedprice * (1 - l_discount)) as sum_disc_price,
@@ -81,7 +81,7 @@ order by revenue desc limit 20
 select ps_partkey, sum(ps_supplycost * ps_availqty) as value from partsupp, supplier, nation
 where ps_suppkey = s_suppkey and s_nationkey = n_nationkey and n_name = 'GERMANY'
 group by ps_partkey having sum(ps_supplycost * ps_availqty) > (
-  select sum(ps_supplycost * ps_availqty) * 0.0001 from partsupp, supplier, nation
+  select sum(ps_supplycost * ps_availqty) * :fraction from partsupp, supplier, nation
   where ps_suppkey = s_suppkey and s_nationkey = n_nationkey and n_name = 'GERMANY')
 order by value desc
 -- q12

@@ -32,6 +32,7 @@ type options struct {
 	keys        int64
 	prefix      string
 	suffix      string
+	content     string
 }
 
 type result struct {
@@ -93,6 +94,7 @@ func runCommand(arguments []string) error {
 	f.Int64Var(&o.keys, "keys", 1000, "get, list: objects that are there, named PREFIX00000000 and on")
 	f.StringVar(&o.prefix, "prefix", "k/", "prefix of the keys")
 	f.StringVar(&o.suffix, "suffix", "", "what follows the number in a key")
+	f.StringVar(&o.content, "content", "", "what every object has, instead of random bytes")
 	f.Parse(arguments)
 	r, err := run(o)
 	if err != nil {
@@ -103,7 +105,12 @@ func runCommand(arguments []string) error {
 
 // run drives `concurrency` connections, each with one request under way, until time or count is up.
 func run(o options) (*result, error) {
-	bodies := makeBodies(o.size, o.mode, o.op)
+	var content []byte
+	if o.content != "" {
+		content = []byte(o.content)
+		o.size = len(content)
+	}
+	bodies := bodiesOf(content, o.size, o.mode, o.op)
 	var next, errors, total atomic.Int64
 	var mutex sync.Mutex
 	var first []string

@@ -47,6 +47,11 @@ var crc64nvme = crc64.MakeTable(0x9a6c9329ac4bc9b5)
 
 // makeBodies makes different objects: 64 small ones or 4 large ones, the same in every run.
 func makeBodies(size int, mode, op string) []body {
+	return bodiesOf(nil, size, mode, op)
+}
+
+// bodiesOf makes objects that all have the given content, or different ones when there is none.
+func bodiesOf(content []byte, size int, mode, op string) []body {
 	count := 64
 	if size > 1<<20 {
 		count = 4
@@ -55,6 +60,9 @@ func makeBodies(size int, mode, op string) []body {
 	for i := range bodies {
 		plain := make([]byte, size)
 		rand.New(rand.NewSource(int64(i) + int64(size)*1000)).Read(plain)
+		if content != nil {
+			plain = content
+		}
 		b := &bodies[i]
 		b.plain, b.wire, b.payload = plain, plain, unsigned
 		if op != "put" {

@@ -37,3 +37,20 @@ def test_copy_to_a_file(target, numbers, tmp_path):
     file = tmp_path / "out.csv"
     psql(target, f"\\copy (SELECT n FROM '{numbers}' WHERE n < 3 ORDER BY n) TO '{file}' WITH (FORMAT csv, HEADER)")
     assert file.read_text() == "n\n0\n1\n2\n"
+
+
+def fault(reason):
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+@pytest.mark.parametrize("command", [
+    "\\di", "\\ds", "\\dx", "\\encoding", "\\conninfo",
+    *[pytest.param(command, marks=fault("pg_size_pretty is missing")) for command in ("\\dt+ clients.*", "\\dv+ clients.*", "\\l+")],
+    pytest.param("\\dT", marks=fault("a correlated scalar subquery is refused, where one row is found for each")),
+    pytest.param("\\dp", marks=fault("pg_class.relacl is missing")),
+    pytest.param("\\d+ clients.numbers", marks=fault("array() of a query is not known")),
+    pytest.param("\\df", marks=fault("pg_get_function_result is missing")),
+    pytest.param("\\du", marks=fault("array() of a query is not known")),
+    pytest.param("\\dn+", marks=fault("array_to_string of an access list that is text"))])
+def test_commands_that_ask_more(target, table, command):
+    psql(target, command)

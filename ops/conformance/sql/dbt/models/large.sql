@@ -1,0 +1,1 @@
+select code, name, population from {{ ref('countries') }} where population > 1000000
