@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_objects::Store;
+use datafusion::execution::SessionState;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 
 pub(crate) use self::admission::{Admission, Permit};
@@ -28,6 +28,7 @@ use crate::error::SqlError;
 use crate::scan::footers::Footers;
 use crate::scan::pinned_store::{ExecutionStores, PinnedStore};
 use crate::scan::pins::Pins;
+use crate::semantics;
 use crate::system::Surroundings;
 use crate::write::staged_store::StagedStore;
 
@@ -134,7 +135,7 @@ impl Engine {
         // What is pushed down filters while it reads; the figures are in docs/benchmarks.md once measured.
         options.execution.parquet.pushdown_filters = false;
         options.sql_parser.map_string_types_to_utf8view = true;
-        let base = SessionStateBuilder::new().with_default_features().with_config(defaults).build();
+        let base = semantics::base(defaults);
         Ok(Self {
             inner: Arc::new(Inner {
                 store,

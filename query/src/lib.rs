@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod location;
 mod scan;
+mod semantics;
 pub mod session;
 mod system;
 mod write;

@@ -35,6 +35,7 @@ use crate::engine::{CATALOG, DEFAULT_SCHEMA};
 use crate::error::{SqlError, SqlState};
 use crate::location::{Keys, Location};
 use crate::scan::table::ObjectsTable;
+use crate::semantics;
 use crate::system::{SYSTEM, SystemTable};
 
 /// Schemas that nothing can be made in.
@@ -354,7 +355,8 @@ fn of_view(planner: &Planner, view: &View, budget: &mut Budget) -> Result<(Plann
     })?;
     let mut planner = planner.clone();
     planner.settings.set_search_path(view.search_path.clone());
-    let Step::Plan(statement) = parse::one(&view.query)?.step else { return Err(not_a_query()) };
+    let Step::Plan(mut statement) = parse::one(&view.query)?.step else { return Err(not_a_query()) };
+    semantics::mend(&mut statement)?;
     Ok((planner, statement))
 }
 

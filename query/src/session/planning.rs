@@ -29,6 +29,7 @@ use crate::location::{Keys, Location};
 use crate::scan::lease::HeldLease;
 use crate::scan::pins::Pins;
 use crate::scan::table::ObjectsTable;
+use crate::semantics;
 use crate::system::{Caller, SystemTable};
 use crate::write::changes::{Changes, Seen};
 use crate::write::rows::{self, Target};
@@ -62,6 +63,7 @@ impl Planner {
     /// Looks names up and plans.
     pub(crate) async fn plan(&self, statement: &Statement) -> Result<LogicalPlan, SqlError> {
         let mut statement = statement.clone();
+        semantics::mend(&mut statement)?;
         let names = Names::resolve(self, &mut statement).await?;
         self.plan_with(names, statement).await
     }
@@ -212,11 +214,14 @@ impl Planner {
         if let Some(pins) = pins {
             config = config.with_extension(Arc::new(pins));
         }
-        Ok(SessionStateBuilder::new_from_existing(base.clone())
+        let mut state = SessionStateBuilder::new_from_existing(base.clone())
             .with_config(config)
             .with_runtime_env(environment)
             .with_catalog_list(names)
-            .build())
+            .build();
+        // What `now()` is.
+        state.mark_start_execution();
+        Ok(state)
     }
 }
 

@@ -1,0 +1,33 @@
+//! Where answers are to be other than DataFusion's own: what would be wrong, or have too few digits.
+//!
+//! Invariant: nothing here makes an answer that neither PostgreSQL nor DuckDB would give; what cannot be mended is
+//! refused.
+
+mod average;
+mod division;
+mod pushdown;
+mod select;
+
+use std::sync::Arc;
+
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+
+pub(crate) use self::select::mend;
+
+/// What every session begins with.
+pub(crate) fn base(config: SessionConfig) -> SessionState {
+    let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
+    let rules = state.physical_optimizers().iter().map(|rule| pushdown::guarded(Arc::clone(rule))).collect();
+    let planners =
+        std::iter::once(division::planner()).chain(state.expr_planners().iter().cloned()).collect();
+    let averages = average::function();
+    let mut functions: Vec<_> = state.aggregate_functions().values().cloned().collect();
+    functions.retain(|function| function.name() != averages.name());
+    functions.push(averages);
+    SessionStateBuilder::new_from_existing(state)
+        .with_physical_optimizer_rules(rules)
+        .with_expr_planners(planners)
+        .with_aggregate_functions(functions)
+        .build()
+}
