@@ -389,6 +389,10 @@ contract AttacksTest is Market {
         batch[2].buyer.r = 0;
         // The fourth is all zeros.
         batch[4] = signed(voucher(lock, 4, 1, EXPOSURE));
+        vm.expectEmit(true, true, true, true, address(market));
+        emit ComputeMarket.SettlementRefused("?", 1, ComputeMarket.Outcome.NotAccepted);
+        vm.expectEmit(true, true, true, true, address(market));
+        emit ComputeMarket.SettlementRefused(lock, 2, ComputeMarket.Outcome.NotBuyers);
         ComputeMarket.Outcome[] memory outcomes = market.settle(batch);
         same(uint256(outcomes[0]), uint256(PAID), "first");
         same(uint256(outcomes[1]), uint256(ComputeMarket.Outcome.NotAccepted), "second");
