@@ -407,6 +407,19 @@ contract SettlementTest is Market {
         innocent(countersigned(owed), countersigned(again));
     }
 
+    function test_what_offences_cost_adds_up() public {
+        market.slash(countersigned(voucher(lock, 0, 1, 1)), countersigned(altered()));
+        address twin = address(0x7917);
+        newProvider(twin, vm.addr(SIGNING_SECRET), STAKE);
+        ComputeMarket.Terms memory under = terms();
+        under.provider = twin;
+        bytes32 other = accepted(under);
+        Vouchers.Voucher memory again = voucher(other, 0, 1, 1);
+        again.transcriptHead = "other";
+        market.slash(countersigned(again), countersigned(voucher(other, 0, 1, 1)));
+        same(market.forfeited(), 2 * (STAKE - STAKE / 10), "both");
+    }
+
     function test_the_compensation_is_an_increment_at_most() public {
         ComputeMarket.Terms memory under = terms();
         (under.cap, under.salt) = (1 ether, "small");
