@@ -6,6 +6,7 @@
 pragma solidity 0.8.37;
 
 import {CommitmentRegistry} from "../src/CommitmentRegistry.sol";
+import {ComputeMarket} from "../src/ComputeMarket.sol";
 import {DaQuorum} from "../src/DaQuorum.sol";
 import {Base} from "./Base.sol";
 
@@ -18,6 +19,7 @@ contract ArtifactsTest is Base {
 
     function test_tests_run_the_committed_code() public {
         compare("CommitmentRegistry", type(CommitmentRegistry).creationCode, address(new CommitmentRegistry()).code);
+        compare("ComputeMarket", type(ComputeMarket).creationCode, address(new ComputeMarket(1, 1)).code);
         compare("DaQuorum", type(DaQuorum).creationCode, address(new DaQuorum(address(1), 1)).code);
     }
 
@@ -25,6 +27,11 @@ contract ArtifactsTest is Base {
     function test_code_does_not_depend_on_arguments() public {
         same(
             address(new DaQuorum(address(1), 1)).codehash, address(new DaQuorum(address(2), 99)).codehash, "code hash"
+        );
+        same(
+            address(new ComputeMarket(1, 1)).codehash,
+            address(new ComputeMarket(2, 9999)).codehash,
+            "code hash of a market"
         );
     }
 }

@@ -7,9 +7,11 @@ pragma solidity 0.8.37;
 
 /// The cheatcodes in use (forge 1.7).
 interface Vm {
+    function addr(uint256 secret) external pure returns (address);
     function assume(bool condition) external pure;
     function chainId(uint256 id) external;
     function clearMockedCalls() external;
+    function deal(address account, uint256 balance) external;
     function etch(address target, bytes calldata code) external;
     function expectEmit(bool, bool, bool, bool, address emitter) external;
     function expectRevert(bytes calldata data) external;
@@ -29,6 +31,7 @@ interface Vm {
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function prank(address sender) external;
     function readFile(string calldata path) external view returns (string memory);
+    function sign(uint256 secret, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function store(address target, bytes32 slot, bytes32 value) external;
     function toString(uint256 value) external pure returns (string memory);
     function warp(uint256 time) external;
