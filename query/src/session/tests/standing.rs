@@ -230,3 +230,27 @@ async fn parameters_are_checked_and_used() {
     }
     assert_eq!(session.execute(&prepared, Vec::new()).await.err().unwrap().state.code(), "22023");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_datafusion_alone_gets_wrong() {
+    let bench = Bench::new().await;
+    assert_eq!(
+        bench.rows("SELECT now() > TIMESTAMP '2026-01-01', current_date > DATE '2026-01-01'").await,
+        "true|true"
+    );
+    let decimals = "(VALUES (CAST(1 AS DECIMAL(15, 2))), (2), (2)) t(d)";
+    assert_eq!(
+        bench.rows(&format!("SELECT round(avg(d), 12), round(sum(d) / 3, 12) FROM {decimals}")).await,
+        "1.666666666667|1.666666666667"
+    );
+    assert_eq!(bench.rows("SELECT 1, 1, 1").await, "1|1|1");
+    assert_eq!(bench.error("SELECT 1 EXCEPT ALL SELECT 2").await.state.code(), "0A000");
+    let n = Int64Array::from_iter_values(0..1_000);
+    let s = StringArray::from_iter_values((0..1_000).map(|n| if n % 3 == 0 { "x" } else { "y" }));
+    let facts = batch(vec![("n", Arc::new(n)), ("s", Arc::new(s))]);
+    bench.put("f.parquet", parquet(&facts, 100)).await;
+    let sql = "SELECT count(*) FROM 's3://data/f.parquet' a RIGHT JOIN 's3://data/f.parquet' b ON a.n = b.n + 1 \
+               WHERE (b.s <> 'x' AND a.s = 'x') OR (b.s IS NULL AND b.n > 0)";
+    // b.n + 1 is a's n: b is not a multiple of three, a is.
+    assert_eq!(bench.rows(sql).await, "333");
+}
