@@ -51,7 +51,9 @@ impl IntoResponse for Failed {
             }
             SqlState::QueryCanceled => StatusCode::REQUEST_TIMEOUT,
             SqlState::FeatureNotSupported => StatusCode::NOT_IMPLEMENTED,
-            SqlState::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            SqlState::InternalError | SqlState::TransactionResolutionUnknown => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             _ => StatusCode::BAD_REQUEST,
         };
         (status, Json(error_json(&self.0))).into_response()

@@ -2,9 +2,11 @@
 
 mod answers;
 mod bench;
+mod random;
 mod reading;
 mod standing;
 mod system;
+mod transactions;
 mod writing;
 
 use bench::Bench;
