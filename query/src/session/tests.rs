@@ -2,6 +2,7 @@
 
 mod answers;
 mod bench;
+mod partitions;
 mod random;
 mod reading;
 mod standing;
