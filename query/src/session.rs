@@ -23,7 +23,6 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
-use tokio::sync::oneshot;
 
 pub use self::parse::split;
 use self::parse::{Parsed, Step};
@@ -349,13 +348,10 @@ impl Session {
     /// On the threads of SQL. It goes on whatever becomes of the caller: given up in the middle, it could be neither
     /// taken back nor known.
     async fn publish(&self, changes: Arc<Changes>) -> Result<(), SqlError> {
-        let (engine, (done, published)) = (self.engine.clone(), oneshot::channel());
-        self.engine.inner.upkeep.spawn(async move {
-            let outcome = engine.inner.executor.run(async move { changes.publish().await }).await;
-            // The caller may be gone.
-            let _ = done.send(outcome);
-        });
-        published.await.unwrap_or_else(|e| Err(SqlError::internal("committing", &e)))
+        let engine = self.engine.clone();
+        let on_threads =
+            async move { engine.inner.executor.run(async move { changes.publish().await }).await };
+        self.engine.inner.upkeep.carry(on_threads).await
     }
 
     fn planner(&self) -> Result<Planner, SqlError> {

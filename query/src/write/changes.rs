@@ -109,10 +109,14 @@ pub(crate) fn put(
 impl Changes {
     /// Nothing yet.
     pub(crate) async fn begin(engine: &Engine, cx: &Arc<RequestContext>) -> Result<Arc<Self>, SqlError> {
-        let group = engine.inner.store.begin_group(cx).await;
-        let group = group.map_err(|e| SqlError::of_store("a publish group", &e))?;
-        let (engine, cx, state) = (engine.clone(), Arc::clone(cx), Mutex::default());
-        Ok(Arc::new(Self { engine, cx, group, state }))
+        let (upkeep, engine, cx) = (engine.inner.upkeep.clone(), engine.clone(), Arc::clone(cx));
+        // A caller who goes away meanwhile leaves no group behind.
+        let begun = upkeep.carry(async move {
+            let group = engine.inner.store.begin_group(&cx).await;
+            let group = group.map_err(|e| SqlError::of_store("a publish group", &e))?;
+            Ok(Arc::new(Self { engine, cx, group, state: Mutex::default() }))
+        });
+        begun.await
     }
 
     /// Stores an object where nobody sees it; `cx` is who must be allowed to write there.

@@ -4,6 +4,7 @@
 //! goes with it. At a schema's location stands a marker: it keeps the place for one schema, and whatever makes a table
 //! there writes it anew, so that who drops the schema notices.
 
+use ashlar_objects::Error as StoreError;
 use ashlar_objects::publish::Precondition;
 use ashlar_objects::types::ObjectKey;
 
@@ -100,8 +101,15 @@ pub(super) async fn remove(
         planner.drop_found(&catalog, schema, table, found).await?;
     }
     let marker = marker_key(location.prefix())?;
-    planner.require_as_found(&catalog, &location.bucket, &marker).await?;
-    changes.unstage(&planner.cx, &location.bucket, &marker, Removal::AtCommit).await?;
+    let store = &planner.engine.inner.store;
+    match store.may_list(&planner.cx, &location.bucket, marker.as_str()).await {
+        // Where the bucket is gone, so is all that was there.
+        Err(StoreError::NoSuchBucket) => {}
+        _ => {
+            planner.require_as_found(&catalog, &location.bucket, &marker).await?;
+            changes.unstage(&planner.cx, &location.bucket, &marker, Removal::AtCommit).await?;
+        }
+    }
     if let Some(object) = &found.object {
         changes.require_unchanged(object);
     }

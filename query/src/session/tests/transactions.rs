@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ashlar_objects::log::{Durability, DurableWhen, LogHalted, Publishing};
-use ashlar_objects::requests::{CreateBucket, ListObjects};
+use ashlar_objects::requests::{CreateBucket, DeleteObject, ListObjects, ObjectName};
 use ashlar_objects::testing::{TestStore, request_of};
+use ashlar_objects::types::Conditions;
 use futures::StreamExt;
 
 use super::Bench;
-use super::bench::{bucket, put_request, rows};
+use super::bench::{bucket, key, put_request, rows};
 use crate::session::TransactionState;
 use crate::{EngineConfig, Session};
 
@@ -172,6 +173,28 @@ async fn a_statement_that_was_dropped_spoils_its_transaction() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_dropped_early_leaves_neither_groups_nor_leases() {
+    let (bench, _) = with_table().await;
+    for sql in
+        ["BEGIN", "INSERT INTO sales.t SELECT 1", "DROP TABLE IF EXISTS sales.none", "SELECT * FROM sales.t"]
+    {
+        for polls in 1..12 {
+            let mut session = bench.session();
+            let mut statement = Box::pin(session.query(sql, Vec::new()));
+            for _ in 0..polls {
+                if futures::poll!(&mut statement).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            drop(statement);
+            drop(session);
+            bench.until_nothing_is_left().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_client_went_away_is_whole() {
     let (bench, mut session) = with_table().await;
     // More than is given up in one step.
@@ -287,6 +310,20 @@ async fn a_place_has_one_schema() {
     }
     assert_eq!(bench.rows("SELECT n FROM a.t").await, "1");
     assert_eq!(fails(&mut session, "CREATE SCHEMA e LOCATION 's3://data/c/'").await, "42P06");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_outlives_its_bucket_and_can_be_dropped() {
+    let bench = Bench::new().await;
+    bench.make_bucket("short-lived").await;
+    let mut session = bench.session();
+    run(&mut session, "CREATE SCHEMA s LOCATION 's3://short-lived/'").await;
+    let name = ObjectName::current(&bucket("short-lived"), &key("_ashlar/schema.json"));
+    let request = DeleteObject { name, conditions: Conditions::default(), bypass_governance: false };
+    bench.store.delete_object(&bench.cx, request).await.unwrap();
+    bench.store.delete_bucket(&bench.cx, &bucket("short-lived")).await.unwrap();
+    run(&mut session, "DROP SCHEMA s").await;
+    assert_eq!(fails(&mut session, "DROP SCHEMA s").await, "3F000");
 }
 
 #[tokio::test(flavor = "multi_thread")]
