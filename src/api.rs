@@ -17,6 +17,8 @@ mod sql;
 mod status;
 mod users;
 
+pub(crate) use self::nodes::describe as describe_node;
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -6,6 +6,7 @@
 
 mod quantities;
 mod soundness;
+mod sql;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::command_line::ServerFlags;
-pub(crate) use quantities::{ChainFinality, CodingChoice};
+pub(crate) use quantities::{ByteSize, ChainFinality, CodingChoice};
 pub(crate) use soundness::Unsound;
 pub(crate) use tree::{Configuration, Log, LogFormat};
 

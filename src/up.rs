@@ -151,7 +151,7 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         None => None,
     };
 
-    let sql = query::open(&store, &opened.tree.data_dir)?;
+    let sql = query::open(&store, &opened.nodes, &opened.tree)?;
     let s3 = bind(opened.tree.s3.listen, "s3.listen").await?;
     let api = bind(opened.tree.api.listen, "api.listen").await?;
     let pg = bind(opened.tree.pg.listen, "pg.listen").await?;

@@ -4,7 +4,7 @@
 //! request costs one row read and never decides on a document that was replaced before it began.
 
 mod documents;
-mod lifecycle;
+pub(crate) mod lifecycle;
 mod rows;
 
 use std::collections::HashMap;

@@ -24,6 +24,7 @@ mod delete;
 pub mod error;
 mod get;
 mod housekeeping;
+pub mod inspection;
 pub mod leases;
 pub mod lifecycle;
 mod list;

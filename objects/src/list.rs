@@ -3,6 +3,7 @@
 //! A delimiter groups keys: when a common prefix has been seen, the walk seeks past everything that begins
 //! so, whatever lies there. The work of a page is therefore bounded by its entries, not by what it hides.
 
+use ashlar_chunker::{ContentRoot, Digest, ObjectRoot};
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::namespace::buckets::BucketId;
 use ashlar_metadata::namespace::uploads::{self, UploadRow};
@@ -13,12 +14,14 @@ use bytes::Bytes;
 use crate::Store;
 use crate::access::{Action, RequestContext};
 use crate::error::Error;
+use crate::pinning::Moment;
 use crate::requests::{
     ListObjects, ListUploads, ListVersions, ListedObject, ListedUpload, ListedVersion, ObjectPage, UploadId,
     UploadPage, VersionPage,
 };
 use crate::transaction::decode;
 use crate::types::{ObjectKey, VersionId};
+use crate::versions::FoundVersion;
 
 /// Most entries that one page shows.
 pub(crate) const PAGE_ENTRIES_MAX: u32 = 1_000;
@@ -181,10 +184,29 @@ impl Store {
     /// A page is read from one snapshot; pages of one listing may see different moments.
     pub async fn list_objects(&self, cx: &RequestContext, request: ListObjects) -> Result<ObjectPage, Error> {
         let snapshot = self.snapshot().await?;
-        let bucket = self.bucket(&*snapshot, &request.bucket).await?;
+        self.list_objects_in(cx, &*snapshot, request).await
+    }
+
+    /// The same as of a moment.
+    pub async fn list_objects_at(
+        &self,
+        cx: &RequestContext,
+        moment: &Moment,
+        request: ListObjects,
+    ) -> Result<ObjectPage, Error> {
+        self.list_objects_in(cx, moment.snapshot(), request).await
+    }
+
+    async fn list_objects_in(
+        &self,
+        cx: &RequestContext,
+        snapshot: &dyn Snapshot,
+        request: ListObjects,
+    ) -> Result<ObjectPage, Error> {
+        let bucket = self.bucket(snapshot, &request.bucket).await?;
         self.authorize_bucket(cx, Action::ListBucket, &bucket)?;
         let id = bucket.id();
-        let mut walk = Walk::new(&*snapshot, &request.prefix, request.delimiter.as_deref(), move |text| {
+        let mut walk = Walk::new(snapshot, &request.prefix, request.delimiter.as_deref(), move |text| {
             versions::current_prefix(id, text)
         });
         if let Some(after) = &request.after {
@@ -222,10 +244,29 @@ impl Store {
         request: ListVersions,
     ) -> Result<VersionPage, Error> {
         let snapshot = self.snapshot().await?;
-        let bucket = self.bucket(&*snapshot, &request.bucket).await?;
+        self.list_versions_in(cx, &*snapshot, request).await
+    }
+
+    /// The same as of a moment.
+    pub async fn list_versions_at(
+        &self,
+        cx: &RequestContext,
+        moment: &Moment,
+        request: ListVersions,
+    ) -> Result<VersionPage, Error> {
+        self.list_versions_in(cx, moment.snapshot(), request).await
+    }
+
+    async fn list_versions_in(
+        &self,
+        cx: &RequestContext,
+        snapshot: &dyn Snapshot,
+        request: ListVersions,
+    ) -> Result<VersionPage, Error> {
+        let bucket = self.bucket(snapshot, &request.bucket).await?;
         self.authorize_bucket(cx, Action::ListBucketVersions, &bucket)?;
         let id = bucket.id();
-        let mut walk = Walk::new(&*snapshot, &request.prefix, request.delimiter.as_deref(), move |text| {
+        let mut walk = Walk::new(snapshot, &request.prefix, request.delimiter.as_deref(), move |text| {
             versions::prefix(id, text)
         });
         let mut previous_key = None;
@@ -235,7 +276,7 @@ impl Store {
                 (None, Resume::After(key)) => walk.seek(past_versions(id, key)),
                 (Some(version), _) => {
                     let object = ObjectKey::new(key)?;
-                    match self.sequence_of(&*snapshot, &bucket, &object, *version).await? {
+                    match self.sequence_of(snapshot, &bucket, &object, *version).await? {
                         Some(sequence) => {
                             walk.seek(past_exactly(&versions::key(id, &object, sequence)));
                             previous_key = Some(key.clone());
@@ -254,11 +295,11 @@ impl Store {
                 break;
             }
             match entry {
-                Entry::Item((key, row)) => {
+                Entry::Item((key, found)) => {
                     let latest = previous_key.as_ref() != Some(&key);
-                    last = Some((key.clone(), Some(row.id)));
+                    last = Some((key.clone(), Some(found.row.id)));
                     previous_key = Some(key.clone());
-                    page.versions.push(listed_version(key, latest, row));
+                    page.versions.push(listed_version(key, latest, found));
                 }
                 Entry::CommonPrefix(group) => {
                     last = Some((group.clone(), None));
@@ -316,9 +357,9 @@ fn read_current(key: &Bytes, row: &Row) -> Result<(String, ListedObject), Error>
     Ok((name.clone(), listed(name, row)))
 }
 
-fn read_version(key: &Bytes, row: &Row) -> Result<(String, (String, VersionRow)), Error> {
-    let (name, _) = versions::parse_key(key).ok_or_else(|| bad_key("version"))?;
-    Ok((name.clone(), (name, decode::<VersionRow>(row)?.row)))
+fn read_version(key: &Bytes, row: &Row) -> Result<(String, (String, FoundVersion)), Error> {
+    let (name, sequence) = versions::parse_key(key).ok_or_else(|| bad_key("version"))?;
+    Ok((name.clone(), (name, FoundVersion::new(sequence, decode::<VersionRow>(row)?))))
 }
 
 fn read_upload(key: &Bytes, row: &Row) -> Result<(String, ListedUpload), Error> {
@@ -336,7 +377,13 @@ fn read_upload(key: &Bytes, row: &Row) -> Result<(String, ListedUpload), Error> 
     Ok((name, listed))
 }
 
-fn listed_version(key: String, latest: bool, row: VersionRow) -> ListedVersion {
+fn listed_version(key: String, latest: bool, found: FoundVersion) -> ListedVersion {
+    let position = found.log_place().map(|(position, _)| position);
+    let row = found.row;
+    let roots = row
+        .object
+        .as_ref()
+        .map(|object| (ObjectRoot(Digest(object.object_root)), ContentRoot(Digest(object.content_root))));
     let object = row.object.map(|object| ListedObject {
         key: key.clone(),
         etag: object.etag,
@@ -346,7 +393,16 @@ fn listed_version(key: String, latest: bool, row: VersionRow) -> ListedVersion {
         storage_class: object.attributes.storage_class,
         checksum: object.checksum.map(|c| (c.algorithm, c.kind)),
     });
-    ListedVersion { key, version: row.id, latest, object, modified: row.modified, owner: row.owner }
+    ListedVersion {
+        key,
+        version: row.id,
+        latest,
+        object,
+        modified: row.modified,
+        owner: row.owner,
+        roots,
+        position,
+    }
 }
 
 /// The first key after the one whose text field, not yet ended, this is.

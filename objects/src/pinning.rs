@@ -37,6 +37,10 @@ impl Moment {
     pub fn lease(&self) -> &ReadLease {
         &self.lease
     }
+
+    pub(crate) fn snapshot(&self) -> &dyn Snapshot {
+        &*self.snapshot
+    }
 }
 
 impl std::fmt::Debug for Moment {

@@ -390,6 +390,10 @@ pub struct ListedVersion {
     pub modified: UnixMillis,
     /// Owner's user id.
     pub owner: String,
+    /// Commitments to coding and bytes, and to the plain bytes; `None` for a delete marker.
+    pub roots: Option<(ObjectRoot, ContentRoot)>,
+    /// Position of its newest entry in the log; `None`: it was written before there was one.
+    pub position: Option<u64>,
 }
 
 /// One page of versions, keys ascending and newest first.

@@ -19,15 +19,23 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
+use crate::engine::Engine;
 use crate::error::SqlError;
 use crate::session::Prepared;
 
 /// Rows of a table for people; of more the first are shown, and that there are more.
 const TABLE_ROWS_MAX: usize = 10_000;
+/// Most memory of its rows.
+const TABLE_BYTES_MAX: usize = 32 << 20;
+/// How large a piece of an answer is about.
+const PIECE_BYTES_AIM: usize = 1 << 20;
+/// Pieces that wait for a slow client.
+const PIECES_AHEAD_MAX: usize = 2;
 
 /// In which form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,23 +85,72 @@ pub fn error_json(error: &SqlError) -> Value {
     json!({ "error": { "sqlstate": error.state.code(), "message": error.message, "hint": error.hint } })
 }
 
-/// Rows as bytes.
+/// Rows as bytes, made on the threads of SQL. What fails before the first piece is this call's error.
 pub async fn encode(
+    engine: &Engine,
+    rows: SendableRecordBatchStream,
+    form: Form,
+) -> Result<BoxStream<'static, Result<Bytes, SqlError>>, SqlError> {
+    let (send, mut pieces) = mpsc::channel(PIECES_AHEAD_MAX);
+    let task = engine.inner.executor.start_task(async move {
+        let mut encoded = match encode_here(rows, form).await {
+            Ok(encoded) => encoded,
+            Err(error) => stream::once(async { Err(error) }).boxed(),
+        };
+        while let Some(piece) = encoded.next().await {
+            if send.send(Some(piece)).await.is_err() {
+                return;
+            }
+        }
+        // Only what ends with this is whole.
+        let _gone = send.send(None).await;
+    });
+    let first = match pieces.recv().await {
+        None => return Err(died()),
+        Some(None) => None,
+        Some(Some(piece)) => Some(piece?),
+    };
+    let rest = first.is_some().then_some((pieces, task));
+    let rest = stream::unfold(rest, async move |state| {
+        let (mut pieces, task) = state?;
+        match pieces.recv().await {
+            Some(None) => None,
+            Some(Some(Ok(piece))) => Some((Ok(piece), Some((pieces, task)))),
+            Some(Some(Err(error))) => Some((Err(error), None)),
+            None => Some((Err(died()), None)),
+        }
+    });
+    let pieces = stream::iter(first.map(Ok)).chain(rest);
+    let last_words = move |error: &SqlError| match form {
+        Form::JsonLines => Some(Ok(Bytes::from(format!("{}\n", error_json(error))))),
+        Form::Csv | Form::Arrow | Form::Table => None,
+    };
+    let with_last_words = pieces.flat_map(move |piece| {
+        let words = piece.as_ref().err().and_then(last_words);
+        stream::iter(words.into_iter().chain([piece]))
+    });
+    Ok(with_last_words.boxed())
+}
+
+fn died() -> SqlError {
+    SqlError::internal("encoding an answer", &"its task ended before its rows")
+}
+
+async fn encode_here(
     rows: SendableRecordBatchStream,
     form: Form,
 ) -> Result<BoxStream<'static, Result<Bytes, SqlError>>, SqlError> {
     let schema = rows.schema();
-    let pieces = match form {
-        Form::Table => return table(rows).await,
-        Form::JsonLines => pieces(rows, Json, |error| Some(format!("{}\n", error_json(error)).into())),
-        Form::Csv => pieces(rows, Csv { schema, begun: false }, |_| None),
+    Ok(match form {
+        Form::Table => stream::once(table(rows)).boxed(),
+        Form::JsonLines => pieces(rows, Json),
+        Form::Csv => pieces(rows, Csv { schema, begun: false }),
         Form::Arrow => {
             let out = Out::default();
             let writer = StreamWriter::try_new(out.clone(), &schema)?;
-            pieces(rows, Arrow { out, writer }, |_| None)
+            pieces(rows, Arrow { out, writer })
         }
-    };
-    Ok(pieces)
+    })
 }
 
 /// Something that makes bytes of batches.
@@ -105,26 +162,33 @@ trait Encoder: Send + 'static {
 fn pieces(
     rows: SendableRecordBatchStream,
     encoder: impl Encoder,
-    last_words: fn(&SqlError) -> Option<Bytes>,
 ) -> BoxStream<'static, Result<Bytes, SqlError>> {
-    let state = Some((rows, encoder));
+    let slices = rows.map_err(SqlError::from).flat_map(|batch| {
+        stream::iter(match batch {
+            Ok(batch) => slices(&batch).into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        })
+    });
+    let state = Some((Box::pin(slices), encoder));
     let encoded = stream::unfold(state, async move |state| {
-        let (mut rows, mut encoder) = state?;
-        let (piece, next) = match rows.next().await {
-            Some(Ok(batch)) => (encoder.batch(&batch), Some((rows, encoder))),
-            Some(Err(error)) => (Err(error.into()), None),
+        let (mut slices, mut encoder) = state?;
+        let (piece, next) = match slices.next().await {
+            Some(Ok(batch)) => (encoder.batch(&batch), Some((slices, encoder))),
+            Some(Err(error)) => (Err(error), None),
             None => (encoder.end(), None),
         };
         let next = if piece.is_ok() { next } else { None };
         Some((piece, next))
     });
-    let with_last_words = encoded.flat_map(move |piece| {
-        let words = piece.as_ref().err().and_then(last_words);
-        stream::iter(words.map(Ok).into_iter().chain([piece]))
-    });
-    with_last_words
-        .filter(|piece| std::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty())))
-        .boxed()
+    encoded.filter(|piece| std::future::ready(!matches!(piece, Ok(bytes) if bytes.is_empty()))).boxed()
+}
+
+/// A batch in parts that are not large encoded: a row may be a book.
+fn slices(batch: &RecordBatch) -> Vec<RecordBatch> {
+    let rows = batch.num_rows();
+    let row_bytes = batch.get_array_memory_size() / rows.max(1) + 1;
+    let step = (PIECE_BYTES_AIM / row_bytes).max(1);
+    (0..rows).step_by(step).map(|from| batch.slice(from, step.min(rows - from))).collect()
 }
 
 struct Json;
@@ -225,17 +289,17 @@ impl Encoder for Arrow {
     }
 }
 
-async fn table(
-    mut rows: SendableRecordBatchStream,
-) -> Result<BoxStream<'static, Result<Bytes, SqlError>>, SqlError> {
+async fn table(mut rows: SendableRecordBatchStream) -> Result<Bytes, SqlError> {
     let mut batches = vec![RecordBatch::new_empty(rows.schema())];
-    let (mut count, mut more) = (0, false);
+    let (mut count, mut held, mut more) = (0, 0, false);
     while let Some(batch) = rows.next().await {
         let batch = batch?;
         let left = TABLE_ROWS_MAX - count;
         more = batch.num_rows() > left;
         count += batch.num_rows().min(left);
+        held += batch.get_array_memory_size();
         batches.push(batch.slice(0, batch.num_rows().min(left)));
+        more |= held > TABLE_BYTES_MAX;
         if more {
             break;
         }
@@ -245,8 +309,7 @@ async fn table(
         (false, 1) => "1 row".to_owned(),
         (false, count) => format!("{count} rows"),
     };
-    let text = format!("{}\n{end}\n", pretty_format_batches(&batches)?);
-    Ok(stream::once(async move { Ok(Bytes::from(text)) }).boxed())
+    Ok(format!("{}\n{end}\n", pretty_format_batches(&batches)?).into())
 }
 
 /// JSON values as parameters of a statement.

@@ -132,13 +132,15 @@ impl Catalog {
             return Ok(Some(Found { definition, object: None }));
         }
         let key = schema_key(name)?;
-        let found = self.read(&system(&self.cx), catalog_bucket(), key.as_str(), Some(key.as_str())).await?;
+        let found = self
+            .read(&system(&self.cx), catalog_bucket(), key.as_str(), Some(key.as_str()), "the catalog")
+            .await?;
         found.into_iter().next().map(|(object, bytes)| decode(object, &bytes)).transpose()
     }
 
     /// All schemas but the built-in ones.
     pub(crate) async fn schemas(&self) -> Result<Vec<SchemaDefinition>, SqlError> {
-        let found = self.read(&system(&self.cx), catalog_bucket(), "schemas/", None).await?;
+        let found = self.read(&system(&self.cx), catalog_bucket(), "schemas/", None, "the catalog").await?;
         let mut schemas = Vec::new();
         for (object, bytes) in found {
             let definition = decode::<SchemaDefinition>(object, &bytes)?.definition;
@@ -160,7 +162,9 @@ impl Catalog {
             return Ok(changed.map(|definition| Found { definition, object: None }));
         }
         let (bucket, key) = table_key(schema, name)?;
-        let found = self.read(&identity(schema, &self.cx), bucket, key.as_str(), Some(key.as_str())).await?;
+        let what = format!("schema {}", schema.name);
+        let found =
+            self.read(&identity(schema, &self.cx), bucket, key.as_str(), Some(key.as_str()), &what).await?;
         found.into_iter().next().map(|(object, bytes)| decode(object, &bytes)).transpose()
     }
 
@@ -181,7 +185,8 @@ impl Catalog {
         schema: &SchemaDefinition,
     ) -> Result<Vec<(String, Found<TableDefinition>)>, SqlError> {
         let (bucket, prefix) = tables_prefix(schema)?;
-        let found = self.read(&identity(schema, &self.cx), bucket, &prefix, None).await?;
+        let what = format!("schema {}", schema.name);
+        let found = self.read(&identity(schema, &self.cx), bucket, &prefix, None, &what).await?;
         let mut tables = Vec::new();
         for (object, bytes) in found {
             let name = object.key.as_str().strip_prefix(&prefix).and_then(|name| name.strip_suffix(".json"));
@@ -207,13 +212,13 @@ impl Catalog {
         bucket: BucketName,
         prefix: &str,
         only: Option<&str>,
+        what: &str,
     ) -> Result<Vec<(PinnedObject, bytes::Bytes)>, SqlError> {
         let wanted = |key: &str| only.is_none_or(|only| key == only) && key.ends_with(".json");
-        let what = format!("s3://{bucket}/{prefix}");
         let request = PinRequest::Prefix { bucket, prefix: prefix.to_owned(), wanted: &wanted };
         let found = match self.engine.inner.store.pin_all(cx, &self.moment, &[request], LISTED_MAX).await {
             Err(ashlar_objects::Error::NoSuchBucket) => return Ok(Vec::new()),
-            found => found.map_err(|e| SqlError::of_store(&what, &e))?,
+            found => found.map_err(|e| SqlError::of_store(what, &e))?,
         };
         let mut all = Vec::new();
         for object in found.into_iter().flatten() {

@@ -28,6 +28,7 @@ use crate::error::SqlError;
 use crate::scan::footers::Footers;
 use crate::scan::pinned_store::{ExecutionStores, PinnedStore};
 use crate::scan::pins::Pins;
+use crate::system::Surroundings;
 use crate::write::staged_store::StagedStore;
 
 /// The one catalog.
@@ -72,7 +73,7 @@ impl Default for EngineConfig {
             footer_bytes_max: 64 << 20,
             running_max: 8,
             waiting_max: 64,
-            statement_timeout: None,
+            statement_timeout: Some(Duration::from_secs(60 * 60)),
         }
     }
 }
@@ -85,10 +86,14 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
+    /// `None`: nothing is known beside the store.
+    pub(crate) surroundings: Option<Arc<dyn Surroundings>>,
     pub(crate) config: EngineConfig,
     pub(crate) executor: Executor,
     pub(crate) upkeep: Upkeep,
     pub(crate) admission: Admission,
+    /// Of statements that are planned: who reads an answer and asks for another must not wait for himself.
+    pub(crate) planning: Admission,
     pub(crate) running: Running,
     pub(crate) footers: Arc<Footers>,
     /// Functions and rules, the same for every session.
@@ -98,7 +103,11 @@ pub(crate) struct Inner {
 
 impl Engine {
     /// Starts the threads. To be called within a tokio runtime, on which leases are renewed.
-    pub fn open(store: Store, config: EngineConfig) -> Result<Self, SqlError> {
+    pub fn open(
+        store: Store,
+        surroundings: Option<Arc<dyn Surroundings>>,
+        config: EngineConfig,
+    ) -> Result<Self, SqlError> {
         let executor = Executor::start(config.threads)?;
         let mut defaults = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
@@ -114,9 +123,11 @@ impl Engine {
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
+                surroundings,
                 executor,
                 upkeep: Upkeep::here(),
                 admission: Admission::new(config.running_max, config.waiting_max),
+                planning: Admission::new(config.running_max, config.waiting_max),
                 running: Running::default(),
                 footers: Arc::new(Footers::new(config.footer_bytes_max)),
                 base,
@@ -156,11 +167,13 @@ impl Inner {
             .with_mode(mode)
             .with_max_temp_directory_size(self.config.query_spill_bytes_max)
             .with_max_spill_merge_fan_in(SPILL_FAN_IN_MAX);
-        let memory = OfOneQuery::new(Arc::clone(&self.memory), self.config.query_memory_bytes_max);
-        let stores = ExecutionStores { pinned: Arc::new(PinnedStore::new(pins)), staged };
+        let memory: Arc<dyn MemoryPool> =
+            Arc::new(OfOneQuery::new(Arc::clone(&self.memory), self.config.query_memory_bytes_max));
+        let pinned = Arc::new(PinnedStore::new(pins, Arc::clone(&memory)));
+        let stores = ExecutionStores { pinned, staged };
         let built = RuntimeEnvBuilder::new()
             .with_disk_manager_builder(disk)
-            .with_memory_pool(Arc::new(memory))
+            .with_memory_pool(memory)
             .with_object_store_registry(Arc::new(stores))
             .build_arc();
         Ok(built?)

@@ -22,3 +22,4 @@ mod write;
 pub use engine::{Engine, EngineConfig};
 pub use error::{SqlError, SqlState};
 pub use session::{Outcome, Prepared, Session};
+pub use system::{NodeFacts, Surroundings};

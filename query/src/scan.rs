@@ -10,5 +10,6 @@ mod parquet_reader;
 pub(crate) mod partitions;
 pub(crate) mod pinned_store;
 pub(crate) mod pins;
+mod records;
 pub(crate) mod schema;
 pub(crate) mod table;

@@ -187,6 +187,7 @@ impl Session {
         };
         match &*prepared.step {
             Step::Plan(_) => {
+                let _permit = self.within_timeout(self.engine.inner.planning.enter()).await?;
                 let (planner, step) = (self.planner()?, Arc::clone(&prepared.step));
                 let work = Box::pin(async move {
                     let Step::Plan(statement) = &*step else { unreachable!("matched above") };

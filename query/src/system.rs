@@ -1,7 +1,7 @@
 //! The schema `system`: what the store holds and does, as tables.
 //!
-//! Invariant: rows come page by page as they are asked for, so that a million objects take no more memory than a
-//! page; only what the caller may list is shown, and what he may not is left out. The caller is who runs the plan,
+//! Invariant: rows are of one moment, the transaction's if there is one; they come page by page as they are asked
+//! for, so that a million objects take no more memory than a page; only what the caller may list is shown, and what he may not is left out. The caller is who runs the plan,
 //! not who prepared it.
 
 mod scope;
@@ -10,6 +10,7 @@ mod streams;
 use std::sync::Arc;
 
 use ashlar_objects::access::RequestContext;
+use ashlar_objects::pinning::Moment;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{Session, TableProvider};
@@ -21,16 +22,44 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 
+use futures::future::BoxFuture;
+
 use self::scope::Scope;
 use crate::engine::Engine;
+use crate::scan::lease::HeldLease;
 
 /// The schema's name.
 pub(crate) const SYSTEM: &str = "system";
 
-/// Who runs a plan, and on which engine.
+/// Who runs a plan, on which engine, and as of when.
 pub(crate) struct Caller {
     pub(crate) engine: Engine,
     pub(crate) cx: Arc<RequestContext>,
+    /// Of a plan that reads the store's own tables.
+    pub(crate) moment: Option<(Arc<HeldLease>, Moment)>,
+}
+
+/// A storage node, as an operator looks at it.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// Its number.
+    pub node: u16,
+    /// What fails together with it.
+    pub domain: String,
+    /// `writable`, `full`, `read-only` or `unavailable`.
+    pub health: String,
+    /// Shards held.
+    pub shards: u64,
+    /// Their bytes.
+    pub shard_bytes: u64,
+    /// What it could still take, in bytes; nodes of one file system share it.
+    pub writable_bytes: u64,
+}
+
+/// What is known beside the store.
+pub trait Surroundings: Send + Sync {
+    /// The storage nodes.
+    fn nodes(&self) -> BoxFuture<'_, Vec<NodeFacts>>;
 }
 
 impl std::fmt::Debug for Caller {
@@ -45,13 +74,19 @@ pub(crate) enum SystemTable {
     Objects,
     ObjectVersions,
     Buckets,
+    Commitments,
+    Anchors,
+    Nodes,
     Queries,
 }
 
 impl SystemTable {
     /// All of them with their names.
-    pub(crate) const ALL: [(&'static str, Self); 4] = [
+    pub(crate) const ALL: [(&'static str, Self); 7] = [
+        ("anchors", Self::Anchors),
         ("buckets", Self::Buckets),
+        ("commitments", Self::Commitments),
+        ("nodes", Self::Nodes),
         ("object_versions", Self::ObjectVersions),
         ("objects", Self::Objects),
         ("queries", Self::Queries),
@@ -88,6 +123,36 @@ impl SystemTable {
                 text("etag"),
                 moment("modified"),
                 text("owner"),
+            ],
+            Self::Commitments => vec![
+                text("bucket"),
+                text("key"),
+                text("version_id"),
+                flag("is_latest"),
+                number("size"),
+                text("object_root"),
+                text("content_root"),
+                number("log_position"),
+            ],
+            Self::Anchors => vec![
+                number("batch"),
+                number("first_position"),
+                number("last_position"),
+                number("entries"),
+                number("blob_bytes"),
+                moment("sealed"),
+                text("state"),
+                text("commitment"),
+                number("chain_id"),
+                text("registry"),
+            ],
+            Self::Nodes => vec![
+                number("node"),
+                text("domain"),
+                text("health"),
+                number("shards"),
+                number("shard_bytes"),
+                number("writable_bytes"),
             ],
             Self::Buckets => vec![text("name"), text("owner"), moment("created"), text("versioning")],
             Self::Queries => {

@@ -32,7 +32,8 @@ pub(super) async fn show(
     Ok(Json(describe(node).await))
 }
 
-async fn describe(node: &StorageNode) -> Node {
+/// A node's health and space.
+pub(crate) async fn describe(node: &StorageNode) -> Node {
     let (health, reason) = match node.service.health().await {
         NodeHealth::Writable => ("writable", None),
         NodeHealth::Full => ("full", Some("its file system has only the reserve left".to_owned())),

@@ -115,7 +115,7 @@ async fn answer(
         }
         Outcome::Affected { tag, rows } => Ok(Json(json!({ "tag": tag, "rows": rows })).into_response()),
         Outcome::Rows(rows) => {
-            let bytes = encode(rows, form).await?;
+            let bytes = encode(&server.sql, rows, form).await?;
             Ok(([(CONTENT_TYPE, form.media_type())], Body::from_stream(bytes)).into_response())
         }
     }

@@ -70,6 +70,7 @@ impl Configuration {
                 "listen on 127.0.0.1, or put TLS in front and say --allow-plaintext-auth",
             );
         }
+        self.sql.check()?;
         self.pg.check("pg.listen")?;
         self.flight.check("flight.listen")?;
         if self.runtime.blocking_threads_max < 8 {
@@ -156,6 +157,8 @@ mod tests {
         assert_eq!(refused(&|tree| tree.disks = (0..7).map(|n| format!("/{n}").into()).collect()), "disks");
         assert_eq!(refused(&|tree| tree.api.listen = "0.0.0.0:9001".parse().unwrap()), "api.listen");
         assert_eq!(refused(&|tree| tree.pg.listen = "0.0.0.0:5433".parse().unwrap()), "pg.listen");
+        assert_eq!(refused(&|tree| tree.sql.running_max = 0), "sql.running_max");
+        assert_eq!(refused(&|tree| tree.sql.statement_memory = mebibytes(2048)), "sql.statement_memory");
         assert_eq!(refused(&|tree| tree.flight.tls_key = "/key.pem".into()), "flight.listen");
         assert_eq!(refused(&|tree| tree.memory.rows = ByteSize(1)), "memory");
         assert_eq!(refused(&|tree| tree.background.lifecycle_day_s = 0), "background.lifecycle_day_s");

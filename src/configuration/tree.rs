@@ -4,13 +4,13 @@
 //! settings is said in `soundness.rs`.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::quantities::{ByteSize, ChainFinality, CodingChoice, Span};
-use super::soundness::Unsound;
+use super::sql::{Flight, Pg, Sql};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub(crate) struct Configuration {
     pub(crate) s3: S3,
     /// The listener of health, metrics and the API.
     pub(crate) api: Api,
+    /// What SQL may use.
+    pub(crate) sql: Sql,
     /// SQL by the PostgreSQL protocol.
     pub(crate) pg: Pg,
     /// SQL by Arrow Flight.
@@ -72,75 +74,6 @@ pub(crate) struct Api {
     pub(crate) listen: SocketAddr,
     /// Take secret keys in clear from other machines. Set it only where something in front encrypts.
     pub(crate) allow_plaintext_auth: bool,
-}
-
-/// A front door of SQL. Two types with the same settings: serde knows no default by a parameter of a type.
-macro_rules! sql_door {
-    ($(#[$meta:meta])* $name:ident, $port:literal) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields, default)]
-        pub(crate) struct $name {
-            /// Where it listens; port 0 takes any free one.
-            pub(crate) listen: SocketAddr,
-            /// Let clients on other machines in without TLS. Set it only where something in front encrypts.
-            pub(crate) allow_plaintext_auth: bool,
-            /// Certificates for TLS, as PEM; empty: there is none.
-            pub(crate) tls_certificate: PathBuf,
-            /// The key of the first of them, as PEM.
-            pub(crate) tls_key: PathBuf,
-            /// Open connections.
-            pub(crate) connections_max: u32,
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                Self {
-                    listen: SocketAddr::from(([127, 0, 0, 1], $port)),
-                    allow_plaintext_auth: false,
-                    tls_certificate: PathBuf::new(),
-                    tls_key: PathBuf::new(),
-                    connections_max: 100,
-                }
-            }
-        }
-
-        impl $name {
-            /// The files of certificate and key, if connections may be encrypted.
-            pub(crate) fn tls(&self) -> Option<(&Path, &Path)> {
-                (!self.tls_certificate.as_os_str().is_empty()).then_some((&self.tls_certificate, &self.tls_key))
-            }
-
-            pub(super) fn check(&self, key: &'static str) -> Result<(), Unsound> {
-                let has_key = !self.tls_key.as_os_str().is_empty();
-                if self.tls().is_some() != has_key {
-                    let problem = "a certificate and its key go together".to_owned();
-                    return Err(Unsound { key, problem, remedy: "set both tls_certificate and tls_key, or none" });
-                }
-                if !self.listen.ip().is_loopback() && !self.allow_plaintext_auth && self.tls().is_none() {
-                    let problem =
-                        format!("{} can be reached from other machines, and keys would travel in clear", self.listen);
-                    let remedy = "listen on 127.0.0.1, set tls_certificate and tls_key, or put TLS in front and say --allow-plaintext-auth";
-                    return Err(Unsound { key, problem, remedy });
-                }
-                if self.connections_max == 0 {
-                    let problem = "no connection would be let in".to_owned();
-                    return Err(Unsound { key, problem, remedy: "set connections_max to at least 1" });
-                }
-                Ok(())
-            }
-        }
-    };
-}
-
-sql_door! {
-    /// SQL by the PostgreSQL protocol.
-    Pg, 5433
-}
-
-sql_door! {
-    /// SQL by Arrow Flight.
-    Flight, 8815
 }
 
 /// Limits of the S3 front door.
@@ -306,6 +239,7 @@ impl Default for Configuration {
             coding: CodingChoice { k: 4, m: 2 },
             s3: S3::default(),
             api: Api::default(),
+            sql: Sql::default(),
             pg: Pg::default(),
             flight: Flight::default(),
             limits: Limits::default(),
@@ -337,7 +271,7 @@ impl Default for Api {
     }
 }
 
-fn seconds(seconds: u64) -> Span {
+pub(super) fn seconds(seconds: u64) -> Span {
     Span(Duration::from_secs(seconds))
 }
 

@@ -231,7 +231,7 @@ impl Store {
     }
 }
 
-fn facts(name: BucketName, row: BucketRow) -> BucketFacts {
+pub(crate) fn facts(name: BucketName, row: BucketRow) -> BucketFacts {
     BucketFacts {
         name,
         owner: row.owner,

@@ -78,6 +78,11 @@ impl Format {
         Self { kind, compression: Compression::None, csv: Csv::default() }
     }
 
+    /// The same of files that are unpacked before their reader sees them.
+    pub(crate) fn unpacked(&self) -> Self {
+        Self { compression: Compression::None, ..self.clone() }
+    }
+
     /// By the ending of a name.
     pub(crate) fn of_name(name: &str) -> Option<Self> {
         let lower = name.to_ascii_lowercase();

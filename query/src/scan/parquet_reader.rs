@@ -11,6 +11,7 @@ use bytes::Bytes;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{ParquetFileMetrics, ParquetFileReaderFactory};
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -33,6 +34,8 @@ const JOINED_BYTES_MAX: u64 = 8 << 20;
 pub(crate) struct PinnedParquet {
     pub(crate) lease: Arc<HeldLease>,
     pub(crate) footers: Arc<Footers>,
+    /// Of the execution.
+    pub(crate) memory: Arc<dyn MemoryPool>,
 }
 
 impl ParquetFileReaderFactory for PinnedParquet {
@@ -49,7 +52,8 @@ impl ParquetFileReaderFactory for PinnedParquet {
             .ok_or_else(|| DataFusionError::Internal("a file of a scan is not pinned".to_owned()))?;
         let metrics = ParquetFileMetrics::new(partition, file.object_meta.location.as_ref(), metrics);
         let (lease, footers) = (Arc::clone(&self.lease), Arc::clone(&self.footers));
-        Ok(Box::new(Reader { lease, footers, object, metrics }))
+        let held = MemoryConsumer::new("reading Parquet").register(&self.memory);
+        Ok(Box::new(Reader { lease, footers, object, metrics, held }))
     }
 }
 
@@ -58,16 +62,21 @@ struct Reader {
     footers: Arc<Footers>,
     object: PinnedObject,
     metrics: ParquetFileMetrics,
+    /// For what was read last: when more is asked for, it has been decoded.
+    held: MemoryReservation,
 }
 
 impl Reader {
+    /// Counts ranges, and takes memory for them before they are read.
     fn count(&self, ranges: &[Range<u64>]) -> parquet::errors::Result<()> {
         let length = self.object.pinned.head.length;
         if ranges.iter().any(|range| range.start > range.end || range.end > length) {
             return Err(ParquetError::EOF("a column lies outside of the file".to_owned()));
         }
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        self.metrics.bytes_scanned.add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.held.try_resize(bytes).map_err(|e| ParquetError::External(Box::new(e)))?;
+        self.metrics.bytes_scanned.add(bytes);
         Ok(())
     }
 }

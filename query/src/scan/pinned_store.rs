@@ -9,7 +9,10 @@ use std::sync::Arc;
 
 use ashlar_objects::pinning::PinnedObject;
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use datafusion::error::DataFusionError;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -20,8 +23,10 @@ use object_store::{
 };
 use url::Url;
 
+use super::format::Format;
 use super::lease::HeldLease;
-use super::pins::Pins;
+use super::pins::{Pins, Texts};
+use super::records::Records;
 use crate::write::staged_store::{STAGED_URL, StagedStore};
 
 /// Under which URL scans find it.
@@ -33,6 +38,8 @@ const NAME: &str = "ashlar";
 pub(crate) struct PinnedStore {
     lease: Option<Arc<HeldLease>>,
     objects: HashMap<Path, PinnedObject>,
+    texts: Texts,
+    memory: Arc<dyn MemoryPool>,
 }
 
 /// The path of an object in a scan. Two keys may look the same as paths, so the second is told apart.
@@ -56,11 +63,50 @@ pub(crate) fn meta_of(object: &PinnedObject) -> ObjectMeta {
     }
 }
 
+/// What the path of a text file begins with, before its number; no bucket is named so.
+const TEXT: &str = "TEXT.";
+
+/// The same of a file of text, which is unpacked and watched on its way. A packed one has no size by which it could
+/// be split.
+pub(crate) fn meta_of_text(object: &PinnedObject, format: &Format, number: usize) -> ObjectMeta {
+    let meta = meta_of(object);
+    let size = if format.packed().is_compressed() { 1 } else { meta.size };
+    let location = Path::parse(format!("{TEXT}{number}/{}", meta.location)).unwrap_or(meta.location);
+    ObjectMeta { location, size, ..meta }
+}
+
+/// The number of a text file, and the path of its object.
+fn text_of(path: &Path) -> Option<(usize, Path)> {
+    let (number, rest) = path.as_ref().strip_prefix(TEXT)?.split_once('/')?;
+    Some((number.parse().ok()?, Path::parse(rest).ok()?))
+}
+
 impl PinnedStore {
-    /// Of what was pinned.
-    pub(crate) fn new(pins: Option<&Pins>) -> Self {
+    /// Of what was pinned, for a statement with memory of its own.
+    pub(crate) fn new(pins: Option<&Pins>, memory: Arc<dyn MemoryPool>) -> Self {
         let objects = pins.into_iter().flat_map(Pins::all).map(|object| (path_of(object), object.clone()));
-        Self { lease: pins.map(|pins| Arc::clone(&pins.lease)), objects: objects.collect() }
+        let texts = pins.map(|pins| pins.texts().clone()).unwrap_or_default();
+        Self { lease: pins.map(|pins| Arc::clone(&pins.lease)), objects: objects.collect(), texts, memory }
+    }
+
+    /// A text file from its beginning, or from the beginning of a line: unpacked, and never more of it than there
+    /// is memory for.
+    fn as_text(
+        &self,
+        number: usize,
+        body: BoxStream<'static, Result<Bytes>>,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let (format, batch_rows) = self.texts.get(number).ok_or_else(|| refused("reading in this format"))?;
+        let body = body.map_err(DataFusionError::from).boxed();
+        let unpacked = format.packed().convert_stream(body).map_err(|e| failed(e.into()))?;
+        let held = MemoryConsumer::new("reading text").register(&self.memory);
+        let mut records = Records::new(&format, batch_rows, held);
+        let watched = unpacked.map(move |piece| {
+            let piece = piece.map_err(|e| failed(e.into()))?;
+            records.pass(&piece).map_err(failed)?;
+            Ok(piece)
+        });
+        Ok(watched.boxed())
     }
 
     fn find(&self, path: &Path) -> Result<(&Arc<HeldLease>, &PinnedObject)> {
@@ -100,7 +146,8 @@ impl ObjectStore for PinnedStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let (lease, object) = self.find(location)?;
+        let text = text_of(location);
+        let (lease, object) = self.find(text.as_ref().map_or(location, |(_, path)| path))?;
         let meta = meta_of(object);
         let range = match &options.range {
             Some(range) => {
@@ -112,7 +159,11 @@ impl ObjectStore for PinnedStore {
             futures::stream::empty().boxed()
         } else {
             let body = lease.stream(&object.pinned, range.clone()).await.map_err(failed)?;
-            body.map_err(failed).boxed()
+            let body = body.map_err(failed).boxed();
+            match text {
+                Some((number, _)) => self.as_text(number, body)?,
+                None => body,
+            }
         };
         Ok(GetResult { payload: GetResultPayload::Stream(body), meta, range, attributes: Default::default() })
     }

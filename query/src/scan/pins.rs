@@ -9,6 +9,9 @@ use ashlar_objects::Store;
 use ashlar_objects::access::RequestContext;
 use ashlar_objects::pinning::{Moment, PinRequest, PinnedObject};
 
+use parking_lot::Mutex;
+
+use super::format::Format;
 use super::lease::HeldLease;
 use crate::error::SqlError;
 use crate::location::{Keys, Location};
@@ -21,6 +24,25 @@ pub(crate) const PINNED_OBJECTS_MAX: usize = 200_000;
 pub(crate) struct Pins {
     pub(crate) lease: Arc<HeldLease>,
     by_location: HashMap<Location, Arc<[PinnedObject]>>,
+    texts: Texts,
+}
+
+/// How the text files of an execution are read: format and rows of a batch, by number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts(Arc<Mutex<Vec<(Format, usize)>>>);
+
+impl Texts {
+    /// The number under which files are read so.
+    pub(crate) fn put(&self, format: &Format, batch_rows: usize) -> usize {
+        let mut all = self.0.lock();
+        all.push((format.clone(), batch_rows));
+        all.len() - 1
+    }
+
+    /// How files of a number are read.
+    pub(crate) fn get(&self, number: usize) -> Option<(Format, usize)> {
+        self.0.lock().get(number).cloned()
+    }
 }
 
 impl Pins {
@@ -44,12 +66,17 @@ impl Pins {
         drop(requests);
         drop(wanted);
         let by_location = locations.into_iter().zip(pinned.into_iter().map(Arc::from)).collect();
-        Ok(Self { lease, by_location })
+        Ok(Self { lease, by_location, texts: Texts::default() })
     }
 
     /// The objects of a location; `None` if it was not resolved.
     pub(crate) fn of(&self, location: &Location) -> Option<Arc<[PinnedObject]>> {
         self.by_location.get(location).map(Arc::clone)
+    }
+
+    /// How its text files are read.
+    pub(crate) fn texts(&self) -> &Texts {
+        &self.texts
     }
 
     /// Every object.

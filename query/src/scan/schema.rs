@@ -27,6 +27,8 @@ pub(crate) const SAMPLED_FILES_MAX: usize = 256;
 const FILES_AT_ONCE: usize = 16;
 /// Bytes of a CSV or JSON file that are looked at, before and after unpacking.
 const SAMPLE_BYTES: u64 = 1 << 20;
+/// Longest first line of one.
+const LINE_BYTES_MAX: u64 = SAMPLE_BYTES * 64;
 /// Lines of a CSV or JSON file that are looked at.
 const SAMPLE_LINES: usize = 1_000;
 /// The magic that an Arrow file begins with; a stream begins otherwise.
@@ -96,26 +98,48 @@ async fn of_parquet(
     schema.map_err(|e| SqlError::new(SqlState::DataException, format!("its columns do not read: {e}")))
 }
 
-async fn of_text(lease: &Arc<HeldLease>, format: &Format, object: &PinnedObject) -> Result<Schema, SqlError> {
-    let packed = lease.read(&object.pinned, 0..SAMPLE_BYTES).await?;
-    let whole = object.pinned.head.length <= SAMPLE_BYTES;
+/// The beginning of a text file, unpacked: at most so many bytes. Whether it is the whole file.
+pub(crate) async fn sample(
+    lease: &Arc<HeldLease>,
+    format: &Format,
+    object: &PinnedObject,
+    bytes: u64,
+) -> Result<(Vec<u8>, bool), SqlError> {
+    let packed = lease.read(&object.pinned, 0..bytes).await?;
+    let whole = object.pinned.head.length <= bytes;
     let mut unpacked = Vec::new();
     let reader = format.packed().convert_read(std::io::Cursor::new(packed))?;
-    let read = reader.take(SAMPLE_BYTES).read_to_end(&mut unpacked);
+    let read = reader.take(bytes).read_to_end(&mut unpacked);
     // A sample ends in the middle of what is packed; a whole file must not.
     if let (Err(error), true) = (&read, whole) {
         return Err(SqlError::new(SqlState::DataException, format!("it does not unpack: {error}")));
     }
-    let is_cut = !whole || u64::try_from(unpacked.len()).is_ok_and(|length| length == SAMPLE_BYTES);
-    if is_cut {
-        let line_end = unpacked.iter().rposition(|byte| *byte == b'\n').ok_or_else(|| {
-            SqlError::new(
-                SqlState::DataException,
-                format!("its first line is over {SAMPLE_BYTES} bytes long"),
-            )
-        })?;
-        unpacked.truncate(line_end + 1);
-    }
+    let whole = whole && u64::try_from(unpacked.len()).is_ok_and(|length| length < bytes);
+    Ok((unpacked, whole))
+}
+
+async fn of_text(lease: &Arc<HeldLease>, format: &Format, object: &PinnedObject) -> Result<Schema, SqlError> {
+    let mut bytes = SAMPLE_BYTES;
+    let unpacked = loop {
+        let (mut unpacked, whole) = sample(lease, format, object, bytes).await?;
+        if whole {
+            break unpacked;
+        }
+        // A line may be a book.
+        match unpacked.iter().rposition(|byte| *byte == b'\n') {
+            Some(line_end) => {
+                unpacked.truncate(line_end + 1);
+                break unpacked;
+            }
+            None if bytes < LINE_BYTES_MAX => bytes *= 8,
+            None => {
+                return Err(SqlError::new(
+                    SqlState::DataException,
+                    format!("its first line is over {LINE_BYTES_MAX} bytes long"),
+                ));
+            }
+        }
+    };
     let sample = std::io::Cursor::new(unpacked);
     let schema = match format.kind {
         FormatKind::Json => infer_json_schema(sample, Some(SAMPLE_LINES)).map(|(schema, _)| schema),

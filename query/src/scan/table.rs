@@ -16,6 +16,7 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
@@ -29,14 +30,16 @@ use parquet::file::metadata::ParquetMetaData;
 use super::footers::Footers;
 use super::format::{Format, FormatKind};
 use super::parquet_reader::PinnedParquet;
-use super::partitions;
-use super::pinned_store::{PINNED_URL, meta_of};
+use super::pinned_store::{PINNED_URL, meta_of, meta_of_text};
 use super::pins::Pins;
+use super::{partitions, records, schema};
 use crate::error::SqlError;
 use crate::location::Location;
 
 /// Files whose statistics are gathered before a scan; of more, the plan is made without.
 const STATISTICS_FILES_MAX: usize = 1_024;
+/// Bytes of a text file by which the rows of a batch are chosen.
+const TEXT_SAMPLE_BYTES: u64 = 64 << 10;
 /// Footers read at a time.
 const FOOTERS_AT_ONCE: usize = 32;
 
@@ -92,7 +95,9 @@ impl TableProvider for ObjectsTable {
         let (Some(pins), Some(objects)) = (pins, found) else {
             return Err(DataFusionError::Internal(format!("{} was not pinned", self.location)));
         };
-        let files = self.files(state, &pins, &objects, filters).await?;
+        let is_text = matches!(self.format.kind, FormatKind::Csv | FormatKind::Json);
+        let text = if is_text { Some(self.as_text(state, &pins, &objects).await?) } else { None };
+        let files = self.files(state, &pins, &objects, filters, text).await?;
         let Some(files) = files else {
             let schema = datafusion::common::project_schema(&self.schema(), projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
@@ -102,7 +107,7 @@ impl TableProvider for ObjectsTable {
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let (groups, statistics) =
             compute_all_files_statistics(groups, self.schema(), with_statistics, false)?;
-        let source = self.source(&pins);
+        let source = self.source(&pins, &state.runtime_env().memory_pool);
         let count = |name, objects| MetricBuilder::new(source.metrics()).global_counter(name).add(objects);
         count("objects_matched", objects.len());
         count("objects_pruned", objects.len() - files_count);
@@ -110,7 +115,7 @@ impl TableProvider for ObjectsTable {
         let mut config = FileScanConfigBuilder::new(url, Arc::clone(&source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
-            .with_file_compression_type(self.format.packed())
+            .with_batch_size(text.map(|(_, batch_rows)| batch_rows))
             .with_limit(limit);
         if with_statistics {
             config = config.with_statistics(statistics);
@@ -119,17 +124,21 @@ impl TableProvider for ObjectsTable {
             FormatKind::Parquet => {
                 Ok(datafusion::datasource::source::DataSourceExec::from_data_source(config.build()))
             }
-            _ => self.format.to_datafusion().create_physical_plan(state, config.build()).await,
+            _ => self.format.unpacked().to_datafusion().create_physical_plan(state, config.build()).await,
         }
     }
 }
 
 impl ObjectsTable {
-    fn source(&self, pins: &Pins) -> Arc<dyn FileSource> {
+    fn source(&self, pins: &Pins, memory: &Arc<dyn MemoryPool>) -> Arc<dyn FileSource> {
         if self.format.kind != FormatKind::Parquet {
-            return self.format.to_datafusion().file_source(self.schema.clone());
+            return self.format.unpacked().to_datafusion().file_source(self.schema.clone());
         }
-        let reader = PinnedParquet { lease: Arc::clone(&pins.lease), footers: Arc::clone(&self.footers) };
+        let reader = PinnedParquet {
+            lease: Arc::clone(&pins.lease),
+            footers: Arc::clone(&self.footers),
+            memory: Arc::clone(memory),
+        };
         let options = ParquetFormat::new().options().clone();
         let source = ParquetSource::new(self.schema.clone())
             .with_table_parquet_options(options)
@@ -139,6 +148,25 @@ impl ObjectsTable {
         Arc::new(source)
     }
 
+    /// Says how text files are to be read; answers the number of that, and the rows of a batch.
+    async fn as_text(
+        &self,
+        state: &dyn Session,
+        pins: &Pins,
+        objects: &[PinnedObject],
+    ) -> Result<(usize, usize), SqlError> {
+        let rows_max = state.config().batch_size();
+        let rows = match objects.iter().max_by_key(|object| object.pinned.head.length) {
+            Some(largest) => {
+                let (sample, _) =
+                    schema::sample(&pins.lease, &self.format, largest, TEXT_SAMPLE_BYTES).await?;
+                records::batch_rows(&sample, rows_max)
+            }
+            None => rows_max,
+        };
+        Ok((pins.texts().put(&self.format, rows), rows))
+    }
+
     /// Files that the filters leave, with statistics where there are not too many; `None`: none is left.
     async fn files(
         &self,
@@ -146,6 +174,7 @@ impl ObjectsTable {
         pins: &Pins,
         objects: &[PinnedObject],
         filters: &[Expr],
+        text: Option<(usize, usize)>,
     ) -> Result<Option<Vec<PartitionedFile>>, SqlError> {
         let columns = self.schema.table_partition_cols();
         let values = partitions::values(&self.location, columns, objects)?;
@@ -155,7 +184,11 @@ impl ObjectsTable {
         let mut files = Vec::new();
         for (at, (object, kept)) in objects.iter().zip(kept).enumerate() {
             if kept && object.pinned.head.length > 0 {
-                let file = PartitionedFile::new_from_meta(meta_of(object))
+                let meta = match text {
+                    Some((number, _)) => meta_of_text(object, &self.format, number),
+                    None => meta_of(object),
+                };
+                let file = PartitionedFile::new_from_meta(meta)
                     .with_partition_values(partitions::scalars(&values, at)?)
                     .with_extension(object.clone());
                 files.push(file);
@@ -192,7 +225,7 @@ impl ObjectsTable {
         for (field, statistics) in schema.fields().iter().zip(&mut found.column_statistics) {
             let same = in_file
                 .field_with_name(field.name())
-                .is_ok_and(|found| super::schema::is_same(found.data_type(), field.data_type()));
+                .is_ok_and(|found| schema::is_same(found.data_type(), field.data_type()));
             if !same {
                 *statistics = ColumnStatistics::new_unknown();
             }

@@ -4,22 +4,27 @@
 //! them. What DataFusion asks for besides is not there.
 
 mod functions;
+mod paths;
+mod provider;
+mod weight;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
-use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use ashlar_objects::pinning::PinRequest;
+use datafusion::arrow::datatypes::Schema;
+use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
+use datafusion::datasource::ViewTable;
 use datafusion::datasource::table_schema::TableSchema;
-use datafusion::datasource::{TableType, ViewTable};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::resolve::resolve_table_references;
-use datafusion::sql::sqlparser::ast::Statement as Ast;
+use datafusion::sql::sqlparser::ast::{ObjectName, Statement as Ast};
 
-use self::functions::PathFunction;
+pub(crate) use self::paths::PathTable;
+use self::paths::{of_path, path_of};
+use self::provider::Described;
 use super::parse::{self, Step};
 use super::planning::Planner;
 use crate::catalog::definition::{
@@ -28,33 +33,25 @@ use crate::catalog::definition::{
 use crate::catalog::{Catalog, Found};
 use crate::engine::{CATALOG, DEFAULT_SCHEMA};
 use crate::error::{SqlError, SqlState};
-use crate::location::Location;
-use crate::scan::format::Format;
-use crate::scan::lease::HeldLease;
-use crate::scan::pins::Pins;
+use crate::location::{Keys, Location};
 use crate::scan::table::ObjectsTable;
-use crate::scan::{partitions, schema};
 use crate::system::{SYSTEM, SystemTable};
 
 /// Schemas that nothing can be made in.
 const BUILT_IN: [&str; 3] = [SYSTEM, "information_schema", "pg_catalog"];
+/// Where names without a schema go if another schema has the same name: nobody can write it.
+const APART: &str = "search_path#";
 /// Deepest nesting of views.
 const VIEWS_DEPTH_MAX: usize = 16;
-/// Most tables that one statement names.
+/// Most tables that one statement names, with those that its views name.
 const NAMES_MAX: usize = 1_000;
 
 /// Tables by schema and name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     schemas: HashMap<String, HashMap<String, Arc<dyn TableProvider>>>,
-}
-
-/// A path with what was said about its format.
-#[derive(Clone, Debug)]
-pub(crate) struct PathTable {
-    pub(crate) location: Location,
-    /// `None`: by the objects' names.
-    pub(crate) format: Option<Format>,
+    /// Names without a schema are in [`APART`].
+    apart: bool,
 }
 
 /// A name that the catalog has.
@@ -65,47 +62,70 @@ pub(crate) struct Catalogued {
     pub(crate) found: Found<TableDefinition>,
 }
 
+/// What resolving one statement may still look up.
+struct Budget {
+    names: usize,
+    depth: usize,
+}
+
 impl Names {
     /// Resolves every name of a statement; rewrites `read_*` functions to names.
     pub(crate) async fn resolve(planner: &Planner, statement: &mut Statement) -> Result<Self, SqlError> {
-        Self::resolve_within(planner, statement, VIEWS_DEPTH_MAX).await
+        let mut budget = Budget { names: NAMES_MAX, depth: VIEWS_DEPTH_MAX };
+        Self::resolve_within(planner, statement, &mut budget).await.map(|(names, _)| names)
     }
 
+    /// The same with how many tables the statement comes to.
     async fn resolve_within(
         planner: &Planner,
         statement: &mut Statement,
-        depth: usize,
-    ) -> Result<Self, SqlError> {
+        budget: &mut Budget,
+    ) -> Result<(Self, usize), SqlError> {
         let functions = functions::take(statement)?;
-        let (references, _) = resolve_table_references(statement, true)?;
-        if references.len() > NAMES_MAX {
-            return Err(SqlError::new(
-                SqlState::ProgramLimitExceeded,
-                format!("a statement names at most {NAMES_MAX} tables"),
-            ));
-        }
-        let made = made_by(statement);
+        let references = references(statement, budget)?;
+        let made = Made::of(statement);
         let (mut paths, mut others) = (Vec::new(), Vec::new());
         for reference in references {
             match path_of(&reference, &functions)? {
                 Some(path) => paths.push((reference.table().to_owned(), path)),
-                None if made.as_deref() == Some(&reference.to_string()) => {}
+                None if made.is_not_read(&reference) => {}
                 None => others.push(reference),
             }
         }
-        let mut names = Self::default();
+        let (mut names, mut weights) = (Self::default(), HashMap::new());
         if paths.is_empty() && others.is_empty() {
-            return Ok(names);
+            return Ok((names, weight::of(statement, &weights)?));
         }
         let catalog = planner.catalog().await?;
         names.put_paths(planner, &catalog, paths).await?;
         if others.iter().any(|name| name.schema() == Some("information_schema")) {
-            names.describe_all(&catalog).await?;
+            names.describe_all(planner, &catalog).await?;
         }
+        // Those with a schema first: whether one without would take the place of another is known then.
+        others.sort_by_key(|name| name.schema().is_none());
         for reference in others {
-            names.put_other(planner, &catalog, &reference, depth).await?;
+            match names.put_other(planner, &catalog, &reference, budget).await {
+                Ok(Some(weight)) => {
+                    weights.insert(reference.to_string(), weight);
+                }
+                Ok(None) => {}
+                // What is replaced need not be readable.
+                Err(error)
+                    if made.is(&reference)
+                        && matches!(
+                            error.state,
+                            SqlState::InsufficientPrivilege | SqlState::UndefinedTable
+                        ) => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(names)
+        let weight = weight::of(statement, &weights)?;
+        Ok((names, weight))
+    }
+
+    /// The schema in which names without one are.
+    pub(crate) fn default_schema(&self) -> &'static str {
+        if self.apart { APART } else { DEFAULT_SCHEMA }
     }
 
     async fn put_paths(
@@ -126,68 +146,112 @@ impl Names {
         let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, locations).await?;
         for (name, path) in paths {
             let table = of_path(planner, &catalog.lease, &pins, path).await?;
-            self.put(DEFAULT_SCHEMA, &name, Arc::new(table));
+            self.put(None, &name, Arc::new(table));
         }
         Ok(())
     }
 
-    /// A table or view of the catalog, or a table of `system`; what is not there stays so.
+    /// A table or view of the catalog, or a table of `system`; what is not there stays so. Answers a view's weight.
     async fn put_other(
         &mut self,
         planner: &Planner,
         catalog: &Catalog,
         reference: &TableReference,
-        depth: usize,
-    ) -> Result<(), SqlError> {
+        budget: &mut Budget,
+    ) -> Result<Option<usize>, SqlError> {
         if reference.schema() == Some(SYSTEM) {
             if let Some(table) = SystemTable::of_name(reference.table()) {
-                self.put(SYSTEM, reference.table(), Arc::new(table));
+                self.put(Some(SYSTEM), reference.table(), Arc::new(table));
             }
-            return Ok(());
+            return Ok(None);
         }
-        let Some(Catalogued { name, found, .. }) = planner.find(catalog, reference).await? else {
-            return Ok(());
+        let Some(Catalogued { schema, name, found }) = planner.find(catalog, reference).await? else {
+            return Ok(None);
         };
-        let provider: Arc<dyn TableProvider> = match &found.definition.kind {
-            TableKind::Table(table) => Arc::new(stored(planner, table)?),
+        let (provider, weight): (Arc<dyn TableProvider>, _) = match &found.definition.kind {
+            TableKind::Table(table) => {
+                let what = format!("table {}.{name}", schema.name);
+                planner.may_read(catalog, &Location::parse(&table.location)?, &what).await?;
+                (Arc::new(stored(planner, table)?), None)
+            }
             TableKind::View(view) => {
-                let Some(depth) = depth.checked_sub(1) else {
-                    return Err(SqlError::new(
-                        SqlState::StatementTooComplex,
-                        format!("views are nested deeper than {VIEWS_DEPTH_MAX}"),
-                    ));
-                };
-                Arc::new(Box::pin(view_table(planner, view, depth)).await?)
+                let planned = Box::pin(view_table(planner, view, budget)).await;
+                let (table, weight) = planned.map_err(|error| match error.state {
+                    // Nor what somebody else's view reads.
+                    SqlState::InsufficientPrivilege => SqlError::new(
+                        error.state,
+                        format!("permission denied for what view {}.{name} reads", schema.name),
+                    ),
+                    _ => error,
+                })?;
+                (Arc::new(table), Some(weight))
             }
         };
-        // A name without a schema is looked for where DataFusion does.
-        self.put(reference.schema().unwrap_or(DEFAULT_SCHEMA), &name, provider);
-        Ok(())
+        self.put(reference.schema(), &name, provider);
+        Ok(weight)
     }
 
-    /// Columns of everything that the caller may list.
-    async fn describe_all(&mut self, catalog: &Catalog) -> Result<(), SqlError> {
+    /// Columns of everything that the caller may read.
+    async fn describe_all(&mut self, planner: &Planner, catalog: &Catalog) -> Result<(), SqlError> {
         for (name, table) in SystemTable::ALL {
-            self.put(SYSTEM, name, Arc::new(table));
+            self.put(Some(SYSTEM), name, Arc::new(table));
         }
         let mut schemas = catalog.schemas().await?;
         schemas.extend(catalog.schema(DEFAULT_SCHEMA).await?.map(|found| found.definition));
         for schema in schemas {
             self.schemas.entry(schema.name.clone()).or_default();
             for (name, found) in catalog.tables(&schema).await? {
-                let described = Described {
-                    schema: found.definition.schema()?,
-                    is_view: matches!(found.definition.kind, TableKind::View(_)),
-                };
-                self.put(&schema.name, &name, Arc::new(described));
+                let mut budget = Budget { names: NAMES_MAX, depth: VIEWS_DEPTH_MAX };
+                match planner.may_describe(catalog, &found.definition, &mut budget).await {
+                    Ok(()) => {}
+                    Err(error)
+                        if matches!(
+                            error.state,
+                            SqlState::InternalError | SqlState::IoError | SqlState::SnapshotTooOld
+                        ) =>
+                    {
+                        return Err(error);
+                    }
+                    // Somebody else's, or one that nobody can read: the others are there all the same.
+                    Err(_) => continue,
+                }
+                let Ok(columns) = found.definition.schema() else { continue };
+                let is_view = matches!(found.definition.kind, TableKind::View(_));
+                self.put(Some(&schema.name), &name, Arc::new(Described { schema: columns, is_view }));
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, schema: &str, name: &str, table: Arc<dyn TableProvider>) {
+    /// A name without a schema is looked for where DataFusion does.
+    fn put(&mut self, schema: Option<&str>, name: &str, table: Arc<dyn TableProvider>) {
+        if schema.is_none() && !self.apart && self.has(DEFAULT_SCHEMA, name) {
+            self.apart = true;
+            // All that have none are in one place; the default schema keeps its own.
+            let bare: HashMap<_, _> = self.schemas.get(DEFAULT_SCHEMA).into_iter().flatten().collect();
+            let bare = bare.into_iter().map(|(name, table)| (name.clone(), Arc::clone(table))).collect();
+            self.schemas.insert(APART.to_owned(), bare);
+        }
+        let schema = schema.unwrap_or(self.default_schema());
         self.schemas.entry(schema.to_owned()).or_default().insert(name.to_owned(), table);
     }
+
+    fn has(&self, schema: &str, name: &str) -> bool {
+        self.schemas.get(schema).is_some_and(|tables| tables.contains_key(name))
+    }
+}
+
+/// The tables that a statement names.
+fn references(statement: &Statement, budget: &mut Budget) -> Result<Vec<TableReference>, SqlError> {
+    let (references, _) = resolve_table_references(statement, true)?;
+    let left = budget.names.checked_sub(references.len()).ok_or_else(|| {
+        SqlError::new(
+            SqlState::ProgramLimitExceeded,
+            format!("a statement and its views name at most {NAMES_MAX} tables"),
+        )
+    })?;
+    budget.names = left;
+    Ok(references)
 }
 
 impl Planner {
@@ -261,175 +325,121 @@ fn stored(planner: &Planner, table: &StoredTable) -> Result<ObjectsTable, SqlErr
     Ok(ObjectsTable { location: Location::parse(&table.location)?, format, schema, footers })
 }
 
-/// A view: its text, planned as the caller.
-async fn view_table(planner: &Planner, view: &View, depth: usize) -> Result<ViewTable, SqlError> {
-    let mut planner = planner.clone();
-    planner.settings.set_search_path(view.search_path.clone());
-    let Step::Plan(mut statement) = parse::one(&view.query)?.step else {
-        return Err(SqlError::new(SqlState::DataException, "a view does not hold a query"));
-    };
-    let names = Names::resolve_within(&planner, &mut statement, depth).await?;
+/// A view: its text, planned as the caller; and how many tables it comes to.
+async fn view_table(
+    planner: &Planner,
+    view: &View,
+    budget: &mut Budget,
+) -> Result<(ViewTable, usize), SqlError> {
+    let (planner, mut statement) = of_view(planner, view, budget)?;
+    let resolved = Names::resolve_within(&planner, &mut statement, budget).await;
+    budget.depth += 1;
+    let (names, weight) = resolved?;
     match planner.plan_with(names, statement).await? {
         LogicalPlan::Ddl(DdlStatement::CreateView(create)) => {
-            Ok(ViewTable::new(create.input.as_ref().clone(), Some(view.query.clone())))
+            Ok((ViewTable::new(create.input.as_ref().clone(), Some(view.query.clone())), weight))
         }
-        _ => Err(SqlError::new(SqlState::DataException, "a view does not hold a query")),
+        _ => Err(not_a_query()),
     }
 }
 
-/// The name of the view that a statement makes: it is not looked up, or a view would stand for itself.
-fn made_by(statement: &Statement) -> Option<String> {
-    match statement {
-        Statement::Statement(ast) => match &**ast {
-            Ast::CreateView(view) => Some(TableReference::parse_str(&view.name.to_string()).to_string()),
-            _ => None,
-        },
-        _ => None,
-    }
+/// What a view's text is read with, and the text read. Takes a level off the depth.
+fn of_view(planner: &Planner, view: &View, budget: &mut Budget) -> Result<(Planner, Statement), SqlError> {
+    budget.depth = budget.depth.checked_sub(1).ok_or_else(|| {
+        SqlError::new(
+            SqlState::StatementTooComplex,
+            format!("views are nested deeper than {VIEWS_DEPTH_MAX}"),
+        )
+    })?;
+    let mut planner = planner.clone();
+    planner.settings.set_search_path(view.search_path.clone());
+    let Step::Plan(statement) = parse::one(&view.query)?.step else { return Err(not_a_query()) };
+    Ok((planner, statement))
 }
 
-/// What `information_schema` tells of a table; it is not read.
-#[derive(Debug)]
-struct Described {
-    schema: SchemaRef,
-    is_view: bool,
+fn not_a_query() -> SqlError {
+    SqlError::new(SqlState::DataException, "a view does not hold a query")
 }
 
-#[async_trait]
-impl TableProvider for Described {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        if self.is_view { TableType::View } else { TableType::Base }
-    }
-
-    async fn scan(
-        &self,
-        _: &dyn datafusion::catalog::Session,
-        _: Option<&Vec<usize>>,
-        _: &[datafusion::logical_expr::Expr],
-        _: Option<usize>,
-    ) -> datafusion::error::Result<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
-        Err(SqlError::internal("scanning a table", &"it was only described").into())
-    }
+/// Names that a statement makes or removes.
+struct Made {
+    names: Vec<String>,
+    /// Whether these are not looked up: a view would stand for itself, and what goes need not be read.
+    unread: bool,
 }
 
-/// The path that a name is; `None` for other names.
-fn path_of(
-    reference: &TableReference,
-    functions: &HashMap<String, PathFunction>,
-) -> Result<Option<PathTable>, SqlError> {
-    let TableReference::Bare { table } = reference else { return Ok(None) };
-    if let Some(function) = functions.get(&**table) {
-        return Ok(Some(function.table.clone()));
-    }
-    if !table.contains("://") {
-        return Ok(None);
-    }
-    Ok(Some(PathTable { location: Location::parse(table)?, format: None }))
-}
-
-/// Columns of a path, from its objects.
-pub(crate) async fn of_path(
-    planner: &Planner,
-    lease: &Arc<HeldLease>,
-    pins: &Pins,
-    path: PathTable,
-) -> Result<ObjectsTable, SqlError> {
-    let PathTable { location, format } = path;
-    let objects = pins.of(&location).unwrap_or_else(|| Arc::from([]));
-    let Some(first) = objects.first() else {
-        return Err(SqlError::new(SqlState::UndefinedTable, format!("there are no objects at {location}")));
-    };
-    let format = match format {
-        Some(format) => format,
-        None => {
-            let format = Format::of_name(first.key.as_str()).ok_or_else(|| {
-                SqlError::invalid(format!(
-                    "the name of s3://{}/{} does not tell its format",
-                    first.bucket, first.key
-                ))
-                .hint("say it: read_parquet(path), read_csv(path), read_json(path) or read_arrow(path)")
-            })?;
-            let other =
-                objects.iter().find(|object| Format::of_name(object.key.as_str()).as_ref() != Some(&format));
-            if let Some(other) = other {
-                return Err(SqlError::invalid(format!(
-                    "s3://{}/{} and s3://{}/{} are not in the same format",
-                    first.bucket, first.key, other.bucket, other.key
-                ))
-                .hint(format!("a pattern chooses: '{location}*.parquet'")));
-            }
-            format
-        }
-    };
-    let footers = &planner.engine.inner.footers;
-    let of_files = schema::infer(lease, footers, &format, &objects).await?;
-    let mut of_folders = partitions::infer(&location, &objects)?;
-    // What the files say themselves needs no folder.
-    of_folders.retain(|folder| of_files.field_with_name(folder.name()).is_err());
-    let schema = TableSchema::builder(of_files).with_table_partition_cols(of_folders).build();
-    Ok(ObjectsTable { location, format, schema, footers: Arc::clone(footers) })
-}
-
-impl CatalogProviderList for Names {
-    fn register_catalog(&self, _: String, _: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
-        None
+impl Made {
+    fn of(statement: &Statement) -> Self {
+        let name = |name: &ObjectName| TableReference::parse_str(&name.to_string()).to_string();
+        let (names, unread) = match statement {
+            Statement::CreateExternalTable(create) => (vec![name(&create.name)], true),
+            Statement::Statement(ast) => match &**ast {
+                Ast::CreateView(view) => (vec![name(&view.name)], true),
+                Ast::Drop { names, .. } => (names.iter().map(name).collect(), true),
+                Ast::CreateTable(table) => (vec![name(&table.name)], false),
+                _ => (Vec::new(), false),
+            },
+            _ => (Vec::new(), false),
+        };
+        Self { names, unread }
     }
 
-    fn catalog_names(&self) -> Vec<String> {
-        vec![CATALOG.to_owned()]
+    fn is(&self, reference: &TableReference) -> bool {
+        self.names.contains(&reference.to_string())
     }
 
-    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        (name == CATALOG).then(|| -> Arc<dyn CatalogProvider> { Arc::new(self.clone()) })
-    }
-}
-
-impl CatalogProvider for Names {
-    fn schema_names(&self) -> Vec<String> {
-        self.schemas.keys().cloned().collect()
-    }
-
-    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        self.schemas
-            .get(name)
-            .map(|tables| -> Arc<dyn SchemaProvider> { Arc::new(OneSchema(tables.clone())) })
-    }
-}
-
-#[derive(Debug)]
-struct OneSchema(HashMap<String, Arc<dyn TableProvider>>);
-
-#[async_trait]
-impl SchemaProvider for OneSchema {
-    fn table_names(&self) -> Vec<String> {
-        self.0.keys().filter(|name| !name.contains(['/', '#'])).cloned().collect()
-    }
-
-    async fn table(&self, name: &str) -> datafusion::error::Result<Option<Arc<dyn TableProvider>>> {
-        Ok(self.0.get(name).map(Arc::clone))
-    }
-
-    fn table_exist(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+    fn is_not_read(&self, reference: &TableReference) -> bool {
+        self.unread && self.is(reference)
     }
 }
 
 impl Planner {
-    /// Columns of files and of folders at a location.
-    pub(crate) async fn columns_of(
+    /// Whether what lies at a location may be read at all. Each object is asked for when it is.
+    async fn may_read(&self, catalog: &Catalog, location: &Location, what: &str) -> Result<(), SqlError> {
+        let store = &self.engine.inner.store;
+        let allowed = match &location.keys {
+            Keys::Below(_) | Keys::Matching(_) => {
+                store.may_list(&self.cx, &location.bucket, location.prefix()).await
+            }
+            Keys::One(key) => {
+                let object = [PinRequest::Object(location.bucket.clone(), key.clone())];
+                match store.pin_all(&self.cx, &catalog.moment, &object, 1).await {
+                    // It may come.
+                    Err(ashlar_objects::Error::NoSuchKey) => Ok(()),
+                    found => found.map(|_| ()),
+                }
+            }
+        };
+        // Where it lies is nobody's business who may not read it.
+        allowed.map_err(|e| SqlError::of_store(what, &e))
+    }
+
+    /// Whether all that a definition reads may be read, without reading any of it.
+    async fn may_describe(
         &self,
-        location: &Location,
-        format: &Format,
-    ) -> Result<(Vec<FieldRef>, Vec<FieldRef>), SqlError> {
-        let catalog = self.catalog().await?;
-        let pins = self.pins(Arc::clone(&catalog.lease), &catalog.moment, vec![location.clone()]).await?;
-        let path = PathTable { location: location.clone(), format: Some(format.clone()) };
-        let table = of_path(self, &catalog.lease, &pins, path).await?;
-        let of_files = table.schema.file_schema().fields().iter().cloned().collect();
-        Ok((of_files, table.schema.table_partition_cols().iter().cloned().collect()))
+        catalog: &Catalog,
+        definition: &TableDefinition,
+        budget: &mut Budget,
+    ) -> Result<(), SqlError> {
+        let view = match &definition.kind {
+            TableKind::Table(table) => {
+                return self.may_read(catalog, &Location::parse(&table.location)?, "a table").await;
+            }
+            TableKind::View(view) => view,
+        };
+        let (planner, mut statement) = of_view(self, view, budget)?;
+        let functions = functions::take(&mut statement)?;
+        let made = Made::of(&statement);
+        for reference in references(&statement, budget)? {
+            if let Some(path) = path_of(&reference, &functions)? {
+                self.may_read(catalog, &path.location, "a path").await?;
+            } else if !made.is_not_read(&reference)
+                && let Some(inner) = planner.find(catalog, &reference).await?
+            {
+                Box::pin(planner.may_describe(catalog, &inner.found.definition, budget)).await?;
+            }
+        }
+        budget.depth += 1;
+        Ok(())
     }
 }

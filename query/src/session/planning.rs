@@ -22,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 use super::names::Names;
 use super::settings::Settings;
 use super::transaction::Shared;
-use crate::engine::Engine;
 use crate::engine::interrupt::interruptible;
+use crate::engine::{CATALOG, Engine};
 use crate::error::SqlError;
 use crate::location::{Keys, Location};
 use crate::scan::lease::HeldLease;
 use crate::scan::pins::Pins;
 use crate::scan::table::ObjectsTable;
-use crate::system::Caller;
+use crate::system::{Caller, SystemTable};
 use crate::write::changes::{Changes, Seen};
 use crate::write::rows::{self, Target};
 use crate::write::staged_store::StagedStore;
@@ -65,7 +65,7 @@ impl Planner {
         names: Names,
         statement: Statement,
     ) -> Result<LogicalPlan, SqlError> {
-        let state = self.state(Arc::new(names), None, None)?;
+        let state = self.state(Arc::new(names), None, None, None)?;
         Ok(state.statement_to_plan(statement).await?)
     }
 
@@ -108,17 +108,21 @@ impl Planner {
         if !parameters.is_empty() {
             plan = plan.with_param_values(ParamValues::from(parameters))?;
         }
-        let state = self.state(Arc::new(Names::default()), None, None)?;
+        let state = self.state(Arc::new(Names::default()), None, None, None)?;
         let plan = state.optimize(&plan)?;
         let locations = locations(&plan)?;
-        let pins = if locations.is_empty() {
-            None
-        } else {
-            let (lease, moment) = self.moment().await?;
-            let seen = self.seen.as_deref().filter(|_| staged.is_some());
-            Some(self.pins_as(lease, &moment, locations, seen).await?)
+        let moment = match locations.is_empty() && !reads_system(&plan)? {
+            true => None,
+            false => Some(self.moment().await?),
         };
-        let state = self.state(Arc::new(Names::default()), pins, staged)?;
+        let pins = match &moment {
+            Some((lease, moment)) if !locations.is_empty() => {
+                let seen = self.seen.as_deref().filter(|_| staged.is_some());
+                Some(self.pins_as(Arc::clone(lease), moment, locations, seen).await?)
+            }
+            _ => None,
+        };
+        let state = self.state(Arc::new(Names::default()), pins, staged, moment)?;
         let physical = state.query_planner().create_physical_plan(&plan, &state).await?;
         Ok((physical, state))
     }
@@ -175,13 +179,15 @@ impl Planner {
         names: Arc<Names>,
         pins: Option<Pins>,
         staged: Option<Arc<StagedStore>>,
+        moment: Option<(Arc<HeldLease>, Moment)>,
     ) -> Result<SessionState, SqlError> {
         let base = &self.engine.inner.base;
         let environment = self.engine.inner.environment(pins.as_ref(), staged)?;
         let mut config = base.config().clone();
         config.options_mut().execution.time_zone = Some(self.settings.time_zone().to_owned());
-        let caller = Caller { engine: self.engine.clone(), cx: Arc::clone(&self.cx) };
+        let caller = Caller { engine: self.engine.clone(), cx: Arc::clone(&self.cx), moment };
         config = config.with_extension(Arc::new(caller));
+        config = config.with_default_catalog_and_schema(CATALOG, names.default_schema());
         if let Some(pins) = pins {
             config = config.with_extension(Arc::new(pins));
         }
@@ -211,6 +217,20 @@ fn locations(plan: &LogicalPlan) -> Result<Vec<Location>, SqlError> {
             && !found.contains(&table.location)
         {
             found.push(table.location.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}
+
+/// Whether a plan reads a table of `system`.
+fn reads_system(plan: &LogicalPlan) -> Result<bool, SqlError> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+        {
+            found |= provider.is::<SystemTable>();
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -57,16 +57,22 @@ pub(crate) fn stream(
     let cancel = entry.statement.cancel.clone().drop_guard();
     let task = executor.start_task(async move {
         // Held while rows come: the place among those that run, and the entry that shows it.
-        let (_permit, entry) = (permit, entry);
-        loop {
+        let (permit, entry) = (permit, entry);
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut late = std::pin::pin!(late);
+        let stopped = loop {
             let piece = tokio::select! {
                 biased;
-                () = entry.statement.cancel.cancelled() => {
-                    Piece::Failed(cancelled())
-                }
+                () = entry.statement.cancel.cancelled() => break cancelled(),
+                () = &mut late => break SqlError::timed_out(),
                 next = from.next() => match next {
                     Some(Ok(batch)) => Piece::Batch(batch),
-                    Some(Err(error)) => Piece::Failed(error.into()),
+                    Some(Err(error)) => break error.into(),
                     None => Piece::End,
                 },
             };
@@ -74,11 +80,20 @@ pub(crate) fn stream(
                 let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
                 entry.statement.rows.fetch_add(rows, Ordering::Relaxed);
             }
-            let last = !matches!(piece, Piece::Batch(_));
-            if send.send(piece).await.is_err() || last {
+            let last = matches!(piece, Piece::End);
+            // A client that takes nothing holds its place no longer than the statement may take.
+            let sent = tokio::select! {
+                biased;
+                sent = send.send(piece) => sent,
+                () = entry.statement.cancel.cancelled() => break cancelled(),
+                () = &mut late => break SqlError::timed_out(),
+            };
+            if sent.is_err() || last {
                 return;
             }
-        }
+        };
+        drop((from, permit, entry));
+        let _gone = send.send(Piece::Failed(stopped)).await;
     });
     let timed_out = deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
     Box::pin(Rows { schema, pieces: Some(pieces), timed_out, _cancel: cancel, _task: task })

@@ -2,9 +2,11 @@
 
 mod answers;
 mod bench;
+mod bounds;
 mod partitions;
 mod random;
 mod reading;
+mod rights;
 mod standing;
 mod system;
 mod transactions;

@@ -8,7 +8,7 @@ use datafusion::logical_expr::{Expr, Operator};
 /// Buckets by name, and what keys begin with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Scope {
-    /// `None`: all that the caller owns.
+    /// `None`: all.
     pub(super) buckets: Option<Vec<String>>,
     pub(super) prefix: String,
 }

@@ -33,7 +33,7 @@ impl Stand {
         let store = TestStore::new().await.store;
         let pair = (ACCESS_KEY.to_owned(), SecretKey::new(SECRET_KEY.to_owned()));
         let root = store.users().bootstrap_root(Some(pair)).await.expect("root");
-        let engine = Engine::open(store.clone(), EngineConfig::default()).expect("an engine");
+        let engine = Engine::open(store.clone(), None, EngineConfig::default()).expect("an engine");
         let door = PgDoor::new(&engine, store.users().clone(), config).expect("a door");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -74,7 +74,7 @@ impl Bench {
     }
 
     pub(crate) async fn on(store: Store, config: EngineConfig) -> Self {
-        let engine = Engine::open(store.clone(), config).unwrap();
+        let engine = Engine::open(store.clone(), None, config).unwrap();
         let bench = Self { store, engine, cx: request_of("ann", false) };
         bench.make_bucket("data").await;
         bench

@@ -3,7 +3,7 @@
 use ashlar_objects::testing::request_of;
 
 use super::Bench;
-use super::bench::rows;
+use super::bench::{bucket, rows};
 use crate::Session;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,4 +59,57 @@ async fn statements_under_way_are_shown_to_their_owner_and_root() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     panic!("a dropped answer stays");
+}
+
+const SHARED: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*",
+    "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::data"}]}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_share_is_there_with_a_filter_and_without() {
+    let bench = Bench::new().await;
+    bench.make_bucket("hidden").await;
+    bench.put("a", "x").await;
+    bench.store.put_bucket_policy(&bench.cx, &bucket("data"), SHARED.into()).await.unwrap();
+    let mut eve = Session::new(&bench.engine, request_of("eve", false)).unwrap();
+    for filter in [
+        "",
+        "WHERE bucket = 'data'",
+        "WHERE bucket IN ('data', 'data', 'hidden')",
+        "WHERE bucket LIKE 'd%'",
+        "WHERE bucket = 'data' OR key = 'nothing'",
+    ] {
+        let sql = format!("SELECT bucket, key FROM system.objects {filter}");
+        assert_eq!(rows(&mut eve, &sql).await.unwrap(), "data|a", "{sql}");
+    }
+    assert_eq!(rows(&mut eve, "SELECT name FROM system.buckets").await.unwrap(), "data");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_sees_one_moment_here_too() {
+    let bench = Bench::new().await;
+    bench.put("a", "x").await;
+    let mut session = bench.session();
+    rows(&mut session, "BEGIN").await.unwrap();
+    bench.put("b", "x").await;
+    bench.make_bucket("later").await;
+    for (table, inside, outside) in
+        [("objects", "1", "2"), ("object_versions", "1", "2"), ("buckets", "1", "2")]
+    {
+        let sql = format!("SELECT count(*) FROM system.{table}");
+        assert_eq!(rows(&mut session, &sql).await.unwrap(), inside, "{sql}");
+        assert_eq!(bench.rows(&sql).await, outside, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commitments_are_those_of_versions() {
+    let bench = Bench::new().await;
+    bench.put("a", "x").await;
+    bench.put("b", "x").await;
+    let sql = "SELECT count(*), count(DISTINCT content_root), min(length(object_root)), min(size), bool_and(is_latest) \
+               FROM system.commitments";
+    assert_eq!(bench.rows(sql).await, "2|1|64|1|true");
+    // Nothing is published here, and nobody told of nodes.
+    assert_eq!(bench.rows("SELECT count(*) FROM system.anchors").await, "0");
+    assert_eq!(bench.rows("SELECT count(*) FROM system.nodes").await, "0");
 }
