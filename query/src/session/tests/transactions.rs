@@ -142,6 +142,19 @@ async fn own_inserts_hide_nobody_elses() {
     assert_eq!(bench.rows("SELECT n FROM sales.t").await, "7");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_has_one_table_under_whatever_name() {
+    for columns in ["(n BIGINT)", "AS SELECT 1 AS n"] {
+        let (bench, mut session) = with_table().await;
+        run(&mut session, "BEGIN").await;
+        run(&mut session, "CREATE TABLE sales.u AS SELECT 2 AS n").await;
+        bench.rows(&format!("CREATE TABLE sales.u {columns}")).await;
+        bench.rows("ALTER TABLE sales.u RENAME TO v").await;
+        assert_eq!(fails(&mut session, "COMMIT").await, "40001", "{columns}");
+        assert_eq!(fails(&mut session, "CREATE TABLE sales.u AS SELECT 3 AS n").await, "42P07", "{columns}");
+    }
+}
+
 /// Runs a statement and goes away after a while. Whether it was done by then.
 async fn runs_for(session: &mut Session, sql: &str, while_: Duration) -> bool {
     let prepared = session.prepare(sql).await.unwrap();
