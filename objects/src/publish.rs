@@ -4,13 +4,14 @@
 //! to the version. So an abandoned group leaves manifests that nothing refers to, in the same transaction
 //! that removes its rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use ashlar_chunker::{ContentRoot, Digest, ObjectRoot};
 use ashlar_metadata::namespace::buckets::{BucketState, Versioning};
 use ashlar_metadata::namespace::manifests::{self, ManifestRow};
-use ashlar_metadata::namespace::publish::{self, GROUP_OBJECTS_MAX, GroupRow, StagedRow};
+pub use ashlar_metadata::namespace::publish::GROUP_OBJECTS_MAX;
+use ashlar_metadata::namespace::publish::{self, GroupRow, StagedRow};
 use ashlar_metadata::namespace::versions::ObjectRow;
 use ashlar_metadata::{Direction, KeyRange, Snapshot};
 
@@ -50,6 +51,35 @@ pub enum Precondition {
     /// The key's current object has this entity tag. Of a bucket without versions it says what a version's id
     /// cannot: that nobody wrote other bytes.
     Unchanged(BucketName, ObjectKey, ETag),
+}
+
+/// What a publish does, and under which conditions.
+#[derive(Clone, Debug, Default)]
+pub struct Publish {
+    /// All must hold.
+    pub preconditions: Vec<Precondition>,
+    /// Keys that are deleted as a DELETE without a version does: what is not there is deleted already.
+    pub removals: Vec<(BucketName, ObjectKey)>,
+    /// Keys, staged or removed, that Ashlar itself changes for the caller, who may not: whoever names them answers for
+    /// that. They must lie in a bucket of Ashlar's own.
+    pub as_system: HashSet<(BucketName, ObjectKey)>,
+}
+
+impl Publish {
+    /// As whom a key is changed.
+    fn identity<'a>(
+        &self,
+        at: &(BucketName, ObjectKey),
+        bucket: &Bucket,
+        cx: &'a RequestContext,
+        system: &'a RequestContext,
+    ) -> Result<&'a RequestContext, Error> {
+        if !self.as_system.contains(at) {
+            return Ok(cx);
+        }
+        // Another may have taken the name since.
+        if bucket.row.owner == writer(system) { Ok(system) } else { Err(Error::AccessDenied) }
+    }
 }
 
 /// One published object.
@@ -176,23 +206,22 @@ impl Store {
         group: GroupId,
         preconditions: Vec<Precondition>,
     ) -> Result<Vec<Published>, Error> {
-        self.publish_and_remove(cx, group, preconditions, Vec::new()).await
+        self.publish_and_remove(cx, group, Publish { preconditions, ..Publish::default() }).await
     }
 
-    /// The same, and in the same transaction deletes keys as a DELETE without a version does: what is not
-    /// there is deleted already. Staged objects and removals together are at most `GROUP_OBJECTS_MAX`.
+    /// The same, and in the same transaction removes keys. Every change is authorised anew, as the buckets are then.
+    /// Staged objects and removals together are at most [`GROUP_OBJECTS_MAX`].
     pub async fn publish_and_remove(
         &self,
         cx: &RequestContext,
         group: GroupId,
-        preconditions: Vec<Precondition>,
-        removals: Vec<(BucketName, ObjectKey)>,
+        publish: Publish,
     ) -> Result<Vec<Published>, Error> {
         let (store, cx) = (self.clone(), cx.clone());
         let done = self.detached(async move {
             for attempt in 0..ATTEMPTS_MAX {
                 back_off(attempt).await;
-                if let Some(published) = store.publish_once(&cx, group, &preconditions, &removals).await? {
+                if let Some(published) = store.publish_once(&cx, group, &publish).await? {
                     return Ok(published);
                 }
             }
@@ -207,12 +236,17 @@ impl Store {
         &self,
         cx: &RequestContext,
         group: GroupId,
-        preconditions: &[Precondition],
-        removals: &[(BucketName, ObjectKey)],
+        request: &Publish,
     ) -> Result<Option<(Vec<Published>, Logged)>, Error> {
+        let Publish { preconditions, removals, .. } = request;
+        let system = RequestContext { principal: Principal::System, ..cx.clone() };
         let snapshot = self.snapshot().await?;
         let found = self.group(&*snapshot, cx, group).await?;
         let staged = staged(&*snapshot, group).await?;
+        if u64::try_from(staged.len()).ok() != Some(found.row.staged) {
+            // A group is given up in steps; what is left of it is not what was staged.
+            return Err(Error::InvalidRequest { reason: "the publish group is being given up".into() });
+        }
         let mut buckets: BTreeMap<BucketName, Arc<Bucket>> = BTreeMap::new();
         let mut transaction = Transaction::default();
         transaction.check_at(publish::key(group.0), found.version);
@@ -230,6 +264,9 @@ impl Store {
         let mut planned = Vec::with_capacity(staged.len());
         for ((bucket_name, key, row), manifest_root) in staged.into_iter().zip(roots) {
             let bucket = self.bucket_once(&*snapshot, &mut buckets, &bucket_name).await?;
+            let at = (bucket_name, key);
+            let cx = request.identity(&at, &bucket, cx, &system)?;
+            let (bucket_name, key) = at;
             self.authorize_new_object(cx, &bucket, &key, &row.object.tags)?;
             let (owner, _) = object_acl(cx, &bucket, None)?;
             let state = KeyState::read(&*snapshot, &bucket, &key).await?;
@@ -239,13 +276,16 @@ impl Store {
             transaction.delete(publish::staged_key(group.0, bucket_name.as_str(), key.as_str()));
             planned.push((bucket, key, row.object, version));
         }
-        for (bucket, key) in removals {
-            let bucket = self.bucket_once(&*snapshot, &mut buckets, bucket).await?;
-            if planned.iter().any(|(into, written, ..)| into.name == bucket.name && written == key) {
+        let keys_written: HashSet<_> = planned.iter().map(|(into, key, ..)| (&into.name, key)).collect();
+        for at in removals {
+            let bucket = self.bucket_once(&*snapshot, &mut buckets, &at.0).await?;
+            if keys_written.contains(&(&at.0, &at.1)) {
                 return Err(Error::InvalidRequest { reason: "a key is both written and removed".into() });
             }
-            self.plan_removal(cx, &*snapshot, &mut transaction, &bucket, key).await?;
+            let cx = request.identity(at, &bucket, cx, &system)?;
+            self.plan_removal(cx, &*snapshot, &mut transaction, &bucket, &at.1).await?;
         }
+        drop(keys_written);
         drop(snapshot);
         if let Some(deleting) = buckets.values().find(|bucket| bucket.row.state == BucketState::Deleting) {
             // As every write does; else both would succeed and the objects be lost.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ashlar_metadata::{MemoryKv, OrderedKv};
+use ashlar_metadata::namespace::{publish, sessions};
+use ashlar_metadata::{Direction, KeyRange, MemoryKv, OrderedKv};
 use ashlar_storage_node::{MemoryNode, ShardService};
 
 use crate::access::{Principal, RequestContext, UserIdentity};
@@ -92,6 +93,17 @@ impl Store {
         for _ in 0..COLLECTION_STEPS {
             self.inner.data.collect_once().await.expect("a store on memory is collected");
         }
+    }
+
+    /// Publish groups that were neither published nor given up, and leases that were not released.
+    pub async fn groups_and_leases_now(&self) -> (usize, usize) {
+        let snapshot = self.snapshot().await.expect("a store on memory is read");
+        let mut counts = [0; 2];
+        for (count, prefix) in counts.iter_mut().zip([publish::prefix(), sessions::leases_prefix()]) {
+            let page = snapshot.scan(KeyRange::prefix(prefix), Direction::Forward, 1_000).await;
+            *count = page.expect("a store on memory is read").rows.len();
+        }
+        (counts[0], counts[1])
     }
 }
 

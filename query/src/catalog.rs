@@ -173,12 +173,20 @@ impl Catalog {
         &self,
         schema: &SchemaDefinition,
     ) -> Result<Vec<(String, Found<TableDefinition>)>, SqlError> {
+        match self.all_tables(schema).await {
+            Err(error) if error.state == SqlState::InsufficientPrivilege => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
+    /// The same; an error where the caller may not see all.
+    pub(crate) async fn all_tables(
+        &self,
+        schema: &SchemaDefinition,
+    ) -> Result<Vec<(String, Found<TableDefinition>)>, SqlError> {
         let (bucket, prefix) = tables_prefix(schema)?;
         let what = format!("schema {}", schema.name);
-        let found = match self.read(&identity(schema, &self.cx), bucket, &prefix, None, &what).await {
-            Err(error) if error.state == SqlState::InsufficientPrivilege => return Ok(Vec::new()),
-            found => found?,
-        };
+        let found = self.read(&identity(schema, &self.cx), bucket, &prefix, None, &what).await?;
         let mut tables = Vec::new();
         for (object, bytes) in found {
             let name = object.key.as_str().strip_prefix(&prefix).and_then(|name| name.strip_suffix(".json"));

@@ -25,6 +25,8 @@ pub enum SqlState {
     ActiveTransaction,
     NoActiveTransaction,
     InFailedTransaction,
+    IdleInTransactionTimeout,
+    TransactionResolutionUnknown,
     InvalidSchemaName,
     SerializationFailure,
     SyntaxError,
@@ -70,6 +72,8 @@ impl SqlState {
             Self::ActiveTransaction => "25001",
             Self::NoActiveTransaction => "25P01",
             Self::InFailedTransaction => "25P02",
+            Self::IdleInTransactionTimeout => "25P03",
+            Self::TransactionResolutionUnknown => "08007",
             Self::InvalidSchemaName => "3F000",
             Self::SerializationFailure => "40001",
             Self::SyntaxError => "42601",
@@ -189,9 +193,8 @@ impl SqlError {
                 Self::invalid(format!("{what}: {error}"))
             }
             E::ObjectLocked => Self::new(SqlState::InsufficientPrivilege, format!("{what}: {error}")),
-            E::OutcomeUnknown => {
-                Self::new(SqlState::InternalError, error.to_string()).hint("look before running it again")
-            }
+            E::OutcomeUnknown => Self::new(SqlState::TransactionResolutionUnknown, error.to_string())
+                .hint("look before running it again"),
             error => Self::internal("using the store", error),
         }
     }
@@ -343,6 +346,12 @@ mod tests {
         ] {
             assert_eq!(SqlError::from(wrapped), lost);
         }
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_told_from_a_failure() {
+        let unknown = SqlError::of_store("a commit", &ashlar_objects::Error::OutcomeUnknown);
+        assert_eq!(unknown.state.code(), "08007");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use self::parse::split;
 use self::parse::{Parsed, Step};
 use self::planning::Planner;
 use self::settings::Settings;
-use self::transaction::{Shared, Transaction};
+use self::transaction::{Shared, TRANSACTION_MAX, Transaction};
 use crate::engine::{Engine, running::Entry};
 use crate::error::{SqlError, SqlState};
 use crate::write::changes::Changes;
@@ -39,6 +39,8 @@ pub struct Session {
     cx: Arc<RequestContext>,
     settings: Settings,
     transaction: Option<Transaction>,
+    /// Until when a transaction may stay open.
+    transaction_max: Duration,
 }
 
 /// A prepared statement. Cheap to clone; good for this session, or another of the same caller.
@@ -106,14 +108,15 @@ impl Session {
             return Err(SqlError::new(SqlState::InsufficientPrivilege, "SQL needs credentials"));
         }
         let settings = Settings::new(engine.inner.config.statement_timeout);
-        Ok(Self { engine: engine.clone(), cx: Arc::new(cx), settings, transaction: None })
+        let (engine, cx) = (engine.clone(), Arc::new(cx));
+        Ok(Self { engine, cx, settings, transaction: None, transaction_max: TRANSACTION_MAX })
     }
 
     /// Whether a transaction is open.
     pub fn transaction_state(&self) -> TransactionState {
         match &self.transaction {
             None => TransactionState::Idle,
-            Some(transaction) if transaction.failed => TransactionState::Failed,
+            Some(transaction) if transaction.failed || transaction.is_over() => TransactionState::Failed,
             Some(_) => TransactionState::Open,
         }
     }
@@ -138,6 +141,7 @@ impl Session {
     pub fn recover(&mut self) -> Result<(), SqlError> {
         match &mut self.transaction {
             None => Err(SqlError::new(SqlState::NoActiveTransaction, "no transaction is open")),
+            Some(transaction) if transaction.is_over() => Err(transaction.over()),
             Some(transaction) if transaction.changes().is_some() => {
                 Err(SqlError::unsupported("going back to a savepoint in a transaction that wrote something")
                     .hint("ROLLBACK"))
@@ -184,7 +188,7 @@ impl Session {
         match &*prepared.step {
             Step::Plan(_) => {
                 let _permit = self.within_timeout(self.engine.inner.planning.enter()).await?;
-                let (planner, step) = (self.planner(), Arc::clone(&prepared.step));
+                let (planner, step) = (self.planner()?, Arc::clone(&prepared.step));
                 let work = Box::pin(async move {
                     let Step::Plan(statement) = &*step else { unreachable!("matched above") };
                     planner.plan(statement).await
@@ -253,7 +257,7 @@ impl Session {
                     return Err(SqlError::new(SqlState::ActiveTransaction, "a transaction is open already")
                         .hint("COMMIT or ROLLBACK it first"));
                 }
-                self.transaction = Some(Transaction::begin(&self.engine).await?);
+                self.transaction = Some(Transaction::begin(&self.engine, self.transaction_max).await?);
                 Ok(done)
             }
             Step::Commit | Step::Rollback if self.transaction.is_none() => {
@@ -265,7 +269,7 @@ impl Session {
                     // What PostgreSQL answers: nothing was committed, and the tag says so.
                     return Ok(Outcome::Affected { tag: "ROLLBACK", rows: None });
                 }
-                if let Some(changes) = transaction.changes() {
+                if let Some(changes) = transaction.finish()? {
                     self.publish(changes).await?;
                 }
                 Ok(done)
@@ -284,7 +288,7 @@ impl Session {
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, SqlError> {
         let plan = prepared.plan.as_ref().expect("a planned statement has a plan");
-        let (planner, plan) = (self.planner(), Arc::clone(plan));
+        let (planner, plan) = (self.planner()?, Arc::clone(plan));
         let schema = prepared.schema.clone().unwrap_or_else(|| Arc::new(plan.schema().as_arrow().clone()));
         let entry = self.entry(&prepared.text);
         let deadline = self.settings.statement_timeout().map(|timeout| tokio::time::Instant::now() + timeout);
@@ -301,13 +305,17 @@ impl Session {
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, SqlError> {
+        if let Some(transaction) = &mut self.transaction {
+            // Until it is done: whoever drops this future leaves a part of the statement staged.
+            transaction.failed = true;
+        }
         let entry = self.entry(&prepared.text);
         let _permit = self.within_timeout(self.engine.inner.admission.enter()).await?;
-        let (changes, alone) = match &mut self.transaction {
-            Some(transaction) => (transaction.begin_changes(&self.engine, &self.cx).await?, false),
-            None => (Changes::begin(&self.engine, &self.cx).await?, true),
+        let changes = match &mut self.transaction {
+            Some(transaction) => transaction.begin_changes(&self.engine, &self.cx).await?,
+            None => Changes::begin(&self.engine, &self.cx).await?,
         };
-        let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner() };
+        let mut planner = Planner { changes: Some(Arc::clone(&changes)), ..self.planner()? };
         planner.seen = Some(Arc::new(changes.seen().await?));
         if planner.moment.is_none() {
             // One for all that the statement looks up and reads.
@@ -331,26 +339,31 @@ impl Session {
             }
         });
         let rows = self.within_timeout(self.engine.inner.executor.run(work)).await?;
-        if alone {
-            self.publish(changes).await?;
+        match &mut self.transaction {
+            Some(transaction) => transaction.failed = false,
+            None => self.publish(changes).await?,
         }
         Ok(Outcome::Affected { tag: prepared.tag, rows })
     }
 
-    /// On the threads of SQL. The commit itself goes on whatever becomes of the caller: the store sees to that.
+    /// On the threads of SQL. It goes on whatever becomes of the caller: given up in the middle, it could be neither
+    /// taken back nor known.
     async fn publish(&self, changes: Arc<Changes>) -> Result<(), SqlError> {
-        self.engine.inner.executor.run(async move { changes.publish().await }).await
+        let engine = self.engine.clone();
+        let on_threads =
+            async move { engine.inner.executor.run(async move { changes.publish().await }).await };
+        self.engine.inner.upkeep.carry(on_threads).await
     }
 
-    fn planner(&self) -> Planner {
-        Planner {
+    fn planner(&self) -> Result<Planner, SqlError> {
+        Ok(Planner {
             engine: self.engine.clone(),
             cx: Arc::clone(&self.cx),
             settings: self.settings.clone(),
-            moment: self.transaction.as_ref().map(Transaction::moment),
+            moment: self.transaction.as_ref().map(Transaction::moment).transpose()?,
             changes: self.transaction.as_ref().and_then(Transaction::changes),
             seen: None,
-        }
+        })
     }
 
     fn entry(&self, text: &str) -> Entry {
@@ -380,15 +393,19 @@ impl Session {
     }
 
     fn refuse_in_failed(&self, step: &Step) -> Result<(), SqlError> {
-        let failed = self.transaction_state() == TransactionState::Failed;
-        if failed && !matches!(step, Step::Commit | Step::Rollback) {
-            return Err(SqlError::new(
-                SqlState::InFailedTransaction,
-                "the transaction failed; statements are refused until it ends",
-            )
-            .hint("ROLLBACK"));
+        let Some(transaction) = &self.transaction else { return Ok(()) };
+        if matches!(step, Step::Commit | Step::Rollback) {
+            return Ok(());
         }
-        Ok(())
+        if !transaction.failed {
+            // The first statement that comes too late is told so.
+            return transaction.moment().map(|_| ());
+        }
+        Err(SqlError::new(
+            SqlState::InFailedTransaction,
+            "the transaction failed; statements are refused until it ends",
+        )
+        .hint("ROLLBACK"))
     }
 }
 

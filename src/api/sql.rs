@@ -54,7 +54,9 @@ impl IntoResponse for Failed {
             }
             SqlState::QueryCanceled => StatusCode::REQUEST_TIMEOUT,
             SqlState::FeatureNotSupported => StatusCode::NOT_IMPLEMENTED,
-            SqlState::InternalError => StatusCode::INTERNAL_SERVER_ERROR,
+            SqlState::InternalError | SqlState::TransactionResolutionUnknown => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             _ => StatusCode::BAD_REQUEST,
         };
         let mut response = (status, Json(error_json(&self.0))).into_response();

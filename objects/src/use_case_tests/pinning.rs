@@ -1,10 +1,14 @@
 //! Many objects at one moment, and publishes that remove.
 
+use std::collections::HashSet;
+
+use ashlar_metadata::namespace::publish::staged_key;
 use futures::TryStreamExt;
 
 use super::*;
 use crate::pinning::PinRequest;
-use crate::publish::Precondition;
+use crate::publish::{Precondition, Publish};
+use crate::transaction::Transaction;
 
 async fn bytes(bench: &Bench, lease: &crate::leases::ReadLease, pinned: &crate::leases::Pinned) -> Vec<u8> {
     let body = bench.test.store.read_pinned(lease, pinned, 0..u64::MAX).await.unwrap();
@@ -61,18 +65,42 @@ async fn a_publish_removes_together_with_what_it_makes_or_not_at_all() {
 
     let unchanged = || vec![Precondition::Unchanged(key("t/old").0, key("t/old").1, old.etag)];
     bench.put("t/old", b"changed").await;
-    let removals = || vec![key("t/old"), key("t/none")];
-    let refused = store.publish_and_remove(&bench.cx, group, unchanged(), removals()).await;
+    let publish = || Publish {
+        preconditions: unchanged(),
+        removals: vec![key("t/old"), key("t/none")],
+        ..Publish::default()
+    };
+    let refused = store.publish_and_remove(&bench.cx, group, publish()).await;
     assert!(matches!(refused, Err(Error::PreconditionFailed { .. })));
     assert_eq!(bench.keys("t/", None, 10).await.0, ["t/old"]);
     bench.put("t/old", b"old").await;
-    store.publish_and_remove(&bench.cx, group, unchanged(), removals()).await.unwrap();
+    store.publish_and_remove(&bench.cx, group, publish()).await.unwrap();
     assert_eq!(bench.keys("t/", None, 10).await.0, ["t/new"]);
 
     let mallory = request_of("mallory", false);
     let hers = store.begin_group(&mallory).await.unwrap();
-    let denied = store.publish_and_remove(&mallory, hers, vec![], vec![key("t/new")]).await;
+    let removal = Publish { removals: vec![key("t/new")], ..Publish::default() };
+    let denied = store.publish_and_remove(&mallory, hers, removal.clone()).await;
+    assert!(matches!(denied, Err(Error::AccessDenied)));
+    // A bucket of ann's is none of Ashlar's own.
+    let as_system = Publish { as_system: HashSet::from([key("t/new")]), ..removal };
+    let denied = store.publish_and_remove(&mallory, hers, as_system).await;
     assert!(matches!(denied, Err(Error::AccessDenied)));
     assert!(store.may_remove(&mallory, &key("t/new").0, &key("t/new").1).await.is_err());
     assert_eq!(bench.get("t/new").await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_group_is_not_published() {
+    let bench = Bench::new().await;
+    let store = &bench.test.store;
+    let group = store.begin_group(&bench.cx).await.unwrap();
+    for name in ["a", "b"] {
+        store.stage(&bench.cx, group, bench.new_object(name, b"new").unwrap()).await.unwrap();
+    }
+    let mut step = Transaction::default();
+    step.delete(staged_key(group.0, bench.bucket.as_str(), "a"));
+    step.commit(&bench.test.kv).await.unwrap();
+    assert!(matches!(store.publish(&bench.cx, group, vec![]).await, Err(Error::InvalidRequest { .. })));
+    assert!(bench.keys("", None, 10).await.0.is_empty());
 }

@@ -7,6 +7,7 @@ use std::future::Future;
 
 use futures::FutureExt;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::SqlError;
@@ -92,6 +93,16 @@ impl Upkeep {
     /// Runs to the end.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn_on(work, &self.handle);
+    }
+
+    /// Runs to the end whatever becomes of the caller, and answers him; what he no longer waits for is dropped here.
+    pub(crate) fn carry<T: Send + 'static, F: Future<Output = Result<T, SqlError>> + Send + 'static>(
+        &self,
+        work: F,
+    ) -> impl Future<Output = Result<T, SqlError>> + Send + use<T, F> {
+        let (done, outcome) = oneshot::channel();
+        self.spawn(async move { drop(done.send(work.await)) });
+        outcome.map(|ended| ended.unwrap_or_else(|e| Err(SqlError::internal("waiting for a task", &e))))
     }
 
     /// Waits for all.

@@ -31,10 +31,15 @@ pub(crate) struct HeldLease {
 impl HeldLease {
     /// The present, and the lease on it.
     pub(crate) async fn take(store: &Store, upkeep: &Upkeep) -> Result<(Arc<Self>, Moment), SqlError> {
-        let moment = store.moment(LEASE).await.map_err(|e| SqlError::of_store("the store", &e))?;
-        let (store, lease, ended) = (store.clone(), moment.lease().clone(), CancellationToken::new());
-        upkeep.spawn(keep(store.clone(), lease.clone(), ended.clone()));
-        Ok((Arc::new(Self { store, lease, _held: ended.drop_guard() }), moment))
+        let (store, tasks) = (store.clone(), upkeep.clone());
+        // A caller who goes away meanwhile leaves no lease behind.
+        let taken = upkeep.carry(async move {
+            let moment = store.moment(LEASE).await.map_err(|e| SqlError::of_store("the store", &e))?;
+            let (lease, ended) = (moment.lease().clone(), CancellationToken::new());
+            tasks.spawn(keep(store.clone(), lease.clone(), ended.clone()));
+            Ok((Arc::new(Self { store, lease, _held: ended.drop_guard() }), moment))
+        });
+        taken.await
     }
 
     /// Bytes of a pinned object.

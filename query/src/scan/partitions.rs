@@ -3,6 +3,7 @@
 //! Invariant: an object is left out only if the filter is false or NULL for its folders; an object without a
 //! folder that others have is an error, not NULL in silence.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ashlar_objects::pinning::PinnedObject;
@@ -18,16 +19,16 @@ use crate::error::{SqlError, SqlState};
 use crate::location::Location;
 
 /// What Hive calls a folder of rows whose value is NULL.
-const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
+pub(crate) const NULL_FOLDER: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// The partition columns of a location, from its objects: integers where all values are, else text.
 pub(crate) fn infer(location: &Location, objects: &[PinnedObject]) -> Result<Vec<FieldRef>, SqlError> {
     let Some(first) = objects.first() else { return Ok(Vec::new()) };
-    let names: Vec<&str> = folders(location, first.key.as_str()).map(|(name, _)| name).collect();
+    let names: Vec<Cow<'_, str>> = folders(location, first.key.as_str()).map(|(name, _)| name).collect();
     let mut integers = vec![true; names.len()];
     for object in objects {
-        let found: Vec<(&str, &str)> = folders(location, object.key.as_str()).collect();
-        if !found.iter().map(|(name, _)| *name).eq(names.iter().copied()) {
+        let found: Vec<(Cow<'_, str>, &str)> = folders(location, object.key.as_str()).collect();
+        if !found.iter().map(|(name, _)| name).eq(names.iter()) {
             return Err(SqlError::new(
                 SqlState::DataException,
                 format!(
@@ -42,7 +43,7 @@ pub(crate) fn infer(location: &Location, objects: &[PinnedObject]) -> Result<Vec
     }
     let kind = |integer| if integer { DataType::Int64 } else { DataType::Utf8View };
     let fields = names.iter().zip(integers);
-    Ok(fields.map(|(name, integer)| Arc::new(Field::new(*name, kind(integer), true))).collect())
+    Ok(fields.map(|(name, integer)| Arc::new(Field::new(&**name, kind(integer), true))).collect())
 }
 
 /// An integer that reads the same when it is written again: `007` is text.
@@ -50,8 +51,10 @@ fn is_integer(value: &str) -> bool {
     value.parse::<i64>().is_ok_and(|number| number.to_string() == value)
 }
 
-fn folders<'k>(location: &Location, key: &'k str) -> impl Iterator<Item = (&'k str, &'k str)> {
-    location.folders_of(key).split('/').filter_map(|folder| folder.split_once('='))
+/// Names, and values as they stand in the key.
+fn folders<'k>(location: &Location, key: &'k str) -> impl Iterator<Item = (Cow<'k, str>, &'k str)> {
+    let folders = location.folders_of(key).split('/').filter_map(|folder| folder.split_once('='));
+    folders.map(|(name, value)| (decode(name), value))
 }
 
 /// Each object's values, in the order of the columns.
@@ -64,7 +67,8 @@ pub(crate) fn values(
         .iter()
         .map(|column| {
             let texts = objects.iter().map(|object| {
-                let found = folders(location, object.key.as_str()).find(|(name, _)| name == column.name());
+                let found =
+                    folders(location, object.key.as_str()).find(|(name, _)| **name == **column.name());
                 let (_, value) = found.ok_or_else(|| {
                     SqlError::new(
                         SqlState::DataException,
@@ -92,8 +96,8 @@ pub(crate) fn values(
 }
 
 /// Writers percent-encode what a folder's name cannot hold.
-fn decode(value: &str) -> String {
-    percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned()
+fn decode(text: &str) -> Cow<'_, str> {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy()
 }
 
 /// Whether a filter speaks of these columns alone.
@@ -156,7 +160,7 @@ mod tests {
     fn folders_are_read_from_keys() {
         let location = Location::parse("s3://bucket/t/").unwrap();
         let found: Vec<_> = folders(&location, "t/y=2024/x/m=a%20b/part-0.parquet").collect();
-        assert_eq!(found, [("y", "2024"), ("m", "a%20b")]);
+        assert_eq!(found, [("y".into(), "2024"), ("m".into(), "a%20b")]);
         assert_eq!(decode("a%20b"), "a b");
     }
 }

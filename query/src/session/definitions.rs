@@ -9,6 +9,7 @@ mod schemas;
 use std::sync::Arc;
 
 use ashlar_objects::publish::Precondition;
+use ashlar_objects::types::{BucketName, ObjectKey};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::logical_expr::{
     CreateExternalTable, CreateMemoryTable, DdlStatement, DmlStatement, LogicalPlan, WriteOp,
@@ -25,9 +26,10 @@ use crate::catalog::definition::{
 use crate::catalog::{Catalog, Found, check_name, identity, owns, table_key, user_id};
 use crate::engine::DEFAULT_SCHEMA;
 use crate::error::{SqlError, SqlState};
-use crate::location::Location;
+use crate::location::{Glob, Keys, Location};
 use crate::scan::format::{Format, FormatKind};
-use crate::write::changes::Changes;
+use crate::scan::pins::Pins;
+use crate::write::changes::{Changes, Removal};
 
 impl Planner {
     /// Changes what a plan says; answers how many rows were written, if rows were.
@@ -73,6 +75,28 @@ impl Planner {
     /// What the running statement changes.
     pub(crate) fn changes(&self) -> Result<&Arc<Changes>, SqlError> {
         self.changes.as_ref().ok_or_else(|| SqlError::internal("changing something", &"nowhere to"))
+    }
+
+    /// Publishing will fail unless an object is as the moment showed it to all, or is still not there. Whether it was
+    /// there.
+    async fn require_as_found(
+        &self,
+        catalog: &Catalog,
+        bucket: &BucketName,
+        key: &ObjectKey,
+    ) -> Result<bool, SqlError> {
+        let changes = self.changes()?;
+        let at = Location { bucket: bucket.clone(), keys: Keys::Matching(Glob::literal(key.as_str())) };
+        let (store, lease) = (&self.engine.inner.store, Arc::clone(&catalog.lease));
+        let pins = Pins::resolve(store, &self.cx, lease, &catalog.moment, vec![at.clone()]).await?;
+        match pins.of(&at).as_deref() {
+            Some([object, ..]) => changes.require_unchanged(object),
+            _ => {
+                changes.require(Precondition::Absent(bucket.clone(), key.clone()));
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn create_external(&self, create: &CreateExternalTable) -> Result<(), SqlError> {
@@ -157,13 +181,7 @@ impl Planner {
         if !self.define(new, TableKind::Table(table)).await? {
             return Ok(None);
         }
-        // What lies there already would become rows of the table.
-        let pins = self.pins(catalog.lease, &catalog.moment, vec![location.clone()]).await?;
-        let objects = pins.of(&location).unwrap_or_else(|| Arc::from([]));
-        if !objects.is_empty() {
-            return Err(SqlError::new(SqlState::DuplicateTable, format!("{location} is not empty"))
-                .hint("CREATE EXTERNAL TABLE reads what is there"));
-        }
+        rows::occupy(self, &catalog, &location).await?;
         let has_rows = !matches!(&*create.input, LogicalPlan::EmptyRelation(_));
         if !has_rows {
             return Ok(None);
@@ -206,6 +224,10 @@ impl Planner {
             None if changes.table(&schema.name, &name).is_some() => {}
             None => changes.require(Precondition::Absent(at.0.clone(), at.1.clone())),
         }
+        if let TableKind::Table(table) = &kind {
+            changes.reuse(&Location::parse(&table.location)?)?;
+        }
+        schemas::join(self, &catalog, &schema).await?;
         let id = format!("{:032x}", rand::random::<u128>());
         let definition = TableDefinition { id, owner: user_id(&self.cx), kind };
         changes.stage_definition(&identity(&schema, &self.cx), at, &definition).await?;
@@ -250,7 +272,10 @@ impl Planner {
     ) -> Result<(), SqlError> {
         let changes = self.changes()?;
         let (bucket, key) = table_key(schema, name)?;
-        changes.unstage(&identity(schema, &self.cx), &bucket, &key, found.object.as_ref()).await?;
+        if let Some(object) = &found.object {
+            changes.require_unchanged(object);
+        }
+        changes.unstage(&identity(schema, &self.cx), &bucket, &key, Removal::AtCommit).await?;
         changes.set_table(&schema.name, name, None);
         Ok(())
     }
@@ -269,7 +294,7 @@ impl Planner {
         if schema.name != DEFAULT_SCHEMA && !location.starts_with(&schema.location) {
             return Ok(());
         }
-        rows::remove_all(self, catalog, &Location::parse(location)?).await
+        rows::remove_all(self, catalog, &Location::parse(location)?, Removal::OnceDropped).await
     }
 
     fn check_owner(
@@ -328,6 +353,7 @@ pub(crate) async fn rename(
     if changes.table(&into.name, &new_name).is_none() {
         changes.require(Precondition::Absent(at.0.clone(), at.1.clone()));
     }
+    schemas::join(planner, &catalog, &into).await?;
     changes.stage_definition(&identity(&into, &planner.cx), at, &definition).await?;
     changes.set_table(&into.name, &new_name, Some(definition));
     planner.remove_definition(&schema, &name, &found).await?;

@@ -113,8 +113,14 @@ fn of_parser(error: datafusion::error::DataFusionError) -> SqlError {
 
 fn step(statement: Statement) -> Result<Parsed, SqlError> {
     let (step, tag) = match statement {
-        Statement::CreateExternalTable(_) => (Step::Plan(statement), "CREATE TABLE"),
-        Statement::CopyTo(_) => (Step::Plan(statement), "COPY"),
+        Statement::CreateExternalTable(mut create) => {
+            create.table_partition_cols.iter_mut().for_each(unquote);
+            (Step::Plan(Statement::CreateExternalTable(create)), "CREATE TABLE")
+        }
+        Statement::CopyTo(mut copy) => {
+            copy.partitioned_by.iter_mut().for_each(unquote);
+            (Step::Plan(Statement::CopyTo(copy)), "COPY")
+        }
         Statement::Statement(ast) => return of_ast(*ast),
         Statement::Explain(explain) => {
             let inner = self::step((*explain.statement).clone())?;
@@ -129,6 +135,13 @@ fn step(statement: Statement) -> Result<Parsed, SqlError> {
         }
     };
     Ok(Parsed { step, tag })
+}
+
+/// The parser leaves columns of PARTITIONED BY in their quotes.
+fn unquote(name: &mut String) {
+    if let Some(plain) = name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
+        *name = plain.replace("\"\"", "\"");
+    }
 }
 
 fn of_ast(ast: Ast) -> Result<Parsed, SqlError> {

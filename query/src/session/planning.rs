@@ -191,7 +191,7 @@ impl Planner {
     /// The transaction's moment, else the present.
     pub(crate) async fn moment(&self) -> Result<(Arc<HeldLease>, Moment), SqlError> {
         match &self.moment {
-            Some(shared) => shared.open(),
+            Some(shared) => Ok(shared.parts()),
             None => HeldLease::take(&self.engine.inner.store, &self.engine.inner.upkeep).await,
         }
     }

@@ -3,14 +3,15 @@
 //! Invariant: nothing of it is visible before [`Changes::publish`], all of it after, and nothing is left if it is
 //! dropped: the group is given up. What somebody else changed meanwhile makes publishing fail, never merge.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ashlar_objects::Error as StoreError;
 use ashlar_objects::access::{Principal, RequestContext};
 use ashlar_objects::object_lock::Lock;
 use ashlar_objects::pinning::PinnedObject;
-use ashlar_objects::publish::{GroupId, Precondition};
+use ashlar_objects::publish::{GROUP_OBJECTS_MAX, GroupId, Precondition, Publish};
 use ashlar_objects::requests::{BodyStream, CreateBucket, Payload, PutObject};
 use ashlar_objects::types::{Attributes, BucketName, Conditions, ObjectKey, Tags};
 use bytes::Bytes;
@@ -20,6 +21,24 @@ use crate::catalog::definition::{SchemaDefinition, TableDefinition};
 use crate::catalog::{CATALOG_BUCKET, catalog_bucket, system};
 use crate::engine::Engine;
 use crate::error::{SqlError, SqlState};
+use crate::location::Location;
+
+/// Tries to remove what a dropped table leaves, and what is between them.
+const REMOVAL_TRIES: u32 = 5;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(200);
+
+/// An object by its name.
+type At = (BucketName, ObjectKey);
+
+/// When an object goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// With everything else.
+    AtCommit,
+    /// Rows of a dropped table, which no name leads to any more: those that one publish has no room for go in
+    /// further ones.
+    OnceDropped,
+}
 
 /// Staged and about to be published.
 pub(crate) struct Changes {
@@ -32,11 +51,12 @@ pub(crate) struct Changes {
 #[derive(Default)]
 struct State {
     preconditions: Vec<Precondition>,
-    removals: Vec<(BucketName, ObjectKey)>,
+    staged: HashSet<At>,
+    removals: BTreeMap<At, Removal>,
     schemas: HashMap<String, Option<SchemaDefinition>>,
     tables: HashMap<(String, String), Option<TableDefinition>>,
-    /// Something of Ashlar's own is changed, too, which the caller himself may not.
-    as_system: bool,
+    /// Of Ashlar's own: the caller was found to be allowed the change, though not to write there himself.
+    as_system: HashSet<At>,
     published: bool,
 }
 
@@ -89,10 +109,14 @@ pub(crate) fn put(
 impl Changes {
     /// Nothing yet.
     pub(crate) async fn begin(engine: &Engine, cx: &Arc<RequestContext>) -> Result<Arc<Self>, SqlError> {
-        let group = engine.inner.store.begin_group(cx).await;
-        let group = group.map_err(|e| SqlError::of_store("a publish group", &e))?;
-        let (engine, cx, state) = (engine.clone(), Arc::clone(cx), Mutex::default());
-        Ok(Arc::new(Self { engine, cx, group, state }))
+        let (upkeep, engine, cx) = (engine.inner.upkeep.clone(), engine.clone(), Arc::clone(cx));
+        // A caller who goes away meanwhile leaves no group behind.
+        let begun = upkeep.carry(async move {
+            let group = engine.inner.store.begin_group(&cx).await;
+            let group = group.map_err(|e| SqlError::of_store("a publish group", &e))?;
+            Ok(Arc::new(Self { engine, cx, group, state: Mutex::default() }))
+        });
+        begun.await
     }
 
     /// Stores an object where nobody sees it; `cx` is who must be allowed to write there.
@@ -102,9 +126,12 @@ impl Changes {
         let staged = self.engine.inner.store.stage(cx, self.group, request).await;
         staged.map_err(|e| SqlError::of_store(&what, &e))?;
         let mut state = self.state.lock();
-        state.as_system |= cx.principal == Principal::System;
+        if cx.principal == Principal::System {
+            state.as_system.insert(at.clone());
+        }
         // What is written again is not removed.
-        state.removals.retain(|removed| *removed != at);
+        state.removals.remove(&at);
+        state.staged.insert(at);
         Ok(())
     }
 
@@ -157,37 +184,72 @@ impl Changes {
         cx: &RequestContext,
         bucket: &BucketName,
         key: &ObjectKey,
+        when: Removal,
     ) -> Result<(), SqlError> {
         let may = self.engine.inner.store.may_remove(cx, bucket, key).await;
         may.map_err(|e| SqlError::of_store(&format!("s3://{bucket}/{key}"), &e))?;
         let mut state = self.state.lock();
-        state.as_system |= cx.principal == Principal::System;
         let at = (bucket.clone(), key.clone());
-        if !state.removals.contains(&at) {
-            state.removals.push(at);
+        if cx.principal == Principal::System {
+            state.as_system.insert(at.clone());
         }
+        state.removals.insert(at, when);
         Ok(())
     }
 
     /// Takes an object out: what is there for all is removed by publishing, what this stages alone is not
-    /// published. With `found` it must still be as it was found.
+    /// published.
     pub(crate) async fn unstage(
         &self,
         cx: &RequestContext,
         bucket: &BucketName,
         key: &ObjectKey,
-        found: Option<&PinnedObject>,
+        when: Removal,
     ) -> Result<(), SqlError> {
-        self.engine
-            .inner
-            .store
-            .unstage(&self.cx, self.group, bucket, key)
-            .await
-            .map_err(|e| SqlError::of_store(&format!("s3://{bucket}/{key}"), &e))?;
-        if let Some(found) = found {
-            self.require_unchanged(found);
+        if self.is_staged(bucket, key) {
+            let unstaged = self.engine.inner.store.unstage(&self.cx, self.group, bucket, key).await;
+            unstaged.map_err(|e| SqlError::of_store(&format!("s3://{bucket}/{key}"), &e))?;
+            self.state.lock().staged.remove(&(bucket.clone(), key.clone()));
         }
-        self.remove(cx, bucket, key).await
+        self.remove(cx, bucket, key, when).await
+    }
+
+    /// Whether publishing will write an object.
+    pub(crate) fn is_staged(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
+        self.state.lock().staged.contains(&(bucket.clone(), key.clone()))
+    }
+
+    /// Whether publishing will remove an object.
+    pub(crate) fn is_removed(&self, bucket: &BucketName, key: &ObjectKey) -> bool {
+        self.state.lock().removals.contains_key(&(bucket.clone(), key.clone()))
+    }
+
+    /// What was removed at a location goes at commit and not later: something new comes to lie there.
+    pub(crate) fn reuse(&self, location: &Location) -> Result<(), SqlError> {
+        for ((bucket, key), when) in &mut self.state.lock().removals {
+            if *bucket == location.bucket && key.as_str().starts_with(location.prefix()) {
+                *when = Removal::AtCommit;
+            }
+        }
+        self.check_room()
+    }
+
+    /// Whether one publish has room for what must become visible together.
+    pub(crate) fn check_room(&self) -> Result<(), SqlError> {
+        let state = self.state.lock();
+        let at_commit = state.removals.values().filter(|when| **when == Removal::AtCommit).count();
+        let together = state.staged.len() + at_commit;
+        if together <= GROUP_OBJECTS_MAX {
+            return Ok(());
+        }
+        Err(SqlError::new(
+            SqlState::ProgramLimitExceeded,
+            format!(
+                "{together} objects would be written and removed at once, and one transaction changes at most \
+                 {GROUP_OBJECTS_MAX}"
+            ),
+        )
+        .hint("write into a new table, DROP the old one, which takes any number, then RENAME"))
     }
 
     /// Publishing will fail unless this holds.
@@ -237,20 +299,65 @@ impl Changes {
     pub(crate) async fn seen(&self) -> Result<Seen, SqlError> {
         let staged = self.engine.inner.store.pin_staged(&self.cx, self.group).await;
         let staged = staged.map_err(|e| SqlError::of_store("what was written", &e))?;
-        let removed = self.state.lock().removals.iter().cloned().collect();
+        let removed = self.state.lock().removals.keys().cloned().collect();
         Ok(Seen { staged, removed })
     }
 
-    /// Makes all of it visible at once, or nothing.
+    /// What one publish does, and what is left for further ones.
+    fn plan(&self) -> Result<(Publish, Vec<At>), SqlError> {
+        self.check_room()?;
+        let state = self.state.lock();
+        let (mut removals, mut once_dropped) = (Vec::new(), Vec::new());
+        for (at, when) in &state.removals {
+            match when {
+                Removal::AtCommit => removals.push(at.clone()),
+                Removal::OnceDropped => once_dropped.push(at.clone()),
+            }
+        }
+        let room = GROUP_OBJECTS_MAX - state.staged.len() - removals.len();
+        let later = once_dropped.split_off(room.min(once_dropped.len()));
+        removals.append(&mut once_dropped);
+        let (preconditions, as_system) = (state.preconditions.clone(), state.as_system.clone());
+        Ok((Publish { preconditions, removals, as_system }, later))
+    }
+
+    /// Makes all of it visible at once, or nothing. Each change is authorised as it was when it was staged or marked:
+    /// as the caller, but for definitions of Ashlar's own.
     pub(crate) async fn publish(&self) -> Result<(), SqlError> {
-        let (preconditions, removals, as_system) = {
-            let state = self.state.lock();
-            (state.preconditions.clone(), state.removals.clone(), state.as_system)
-        };
-        // Each object was authorised when it was staged or marked, as whoever must be allowed.
-        let cx = if as_system { system(&self.cx) } else { RequestContext::clone(&self.cx) };
+        let (publish, later) = self.plan()?;
+        self.publish_planned(publish).await?;
+        for step in later.chunks(GROUP_OBJECTS_MAX) {
+            self.remove_dropped(step).await;
+        }
+        Ok(())
+    }
+
+    /// Removes objects of a table that is dropped already. What fails for good stays as objects that no table has.
+    async fn remove_dropped(&self, step: &[At]) {
         let store = &self.engine.inner.store;
-        let done = store.publish_and_remove(&cx, self.group, preconditions, removals).await;
+        for attempt in 0..REMOVAL_TRIES {
+            tokio::time::sleep(REMOVAL_PAUSE * attempt).await;
+            let removed = async {
+                let group = store.begin_group(&self.cx).await?;
+                let publish = Publish { removals: step.to_vec(), ..Publish::default() };
+                let done = store.publish_and_remove(&self.cx, group, publish).await;
+                if done.is_err() {
+                    store.abandon(&self.cx, group).await.ok();
+                }
+                done
+            };
+            match removed.await {
+                Ok(_) | Err(StoreError::NotYetDurable { .. }) => return,
+                Err(error) => tracing::warn!(
+                    %error, attempt, objects = step.len(), first = %step[0].1,
+                    "objects of a dropped table were not removed"
+                ),
+            }
+        }
+    }
+
+    async fn publish_planned(&self, publish: Publish) -> Result<(), SqlError> {
+        let done = self.engine.inner.store.publish_and_remove(&self.cx, self.group, publish).await;
         match done {
             Ok(_) => {
                 self.state.lock().published = true;

@@ -12,6 +12,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::TryStreamExt;
 
+use super::folders;
 use super::staged_store::STAGED_URL;
 use crate::error::SqlError;
 use crate::location::{Keys, Location};
@@ -32,12 +33,13 @@ pub(crate) async fn plan(
     input: Arc<dyn ExecutionPlan>,
     target: &Target,
 ) -> Result<Arc<dyn ExecutionPlan>, SqlError> {
-    let (single, prefix) = match &target.location.keys {
-        Keys::One(key) => (true, key.as_str()),
-        Keys::Below(prefix) => (false, prefix.as_str()),
+    // Paths are told to the writer as if they began here: it would read a real one as a URL.
+    let (single, url) = match &target.location.keys {
+        Keys::One(_) => (true, format!("{STAGED_URL}file")),
+        Keys::Below(_) => (false, STAGED_URL.to_owned()),
         Keys::Matching(_) => return Err(SqlError::invalid("a pattern is no place to write to")),
     };
-    let url = format!("{STAGED_URL}{}/{prefix}", target.location.bucket);
+    let (input, partitions) = folders::named(input, &target.partitions, state.config().options())?;
     let schema: SchemaRef = input.schema();
     let config = FileSinkConfig {
         original_url: target.location.to_string(),
@@ -45,7 +47,7 @@ pub(crate) async fn plan(
         file_group: FileGroup::new(Vec::new()),
         table_paths: vec![ListingTableUrl::parse(url)?],
         output_schema: schema,
-        table_partition_cols: target.partitions.clone(),
+        table_partition_cols: partitions,
         insert_op: InsertOp::Append,
         keep_partition_by_columns: false,
         file_extension: extension(&target.format),

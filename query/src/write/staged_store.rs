@@ -18,12 +18,13 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::changes::{Changes, put};
 use crate::error::SqlError;
-use crate::location::Location;
+use crate::location::{Keys, Location};
 use crate::scan::pinned_store::failed;
 
 /// Under which URL writers find it.
@@ -53,12 +54,18 @@ impl StagedStore {
         self.failure.lock().clone()
     }
 
+    /// Where a path of the writer's lies. `Path` encodes what it takes for special; the key is what was meant.
     fn key(&self, path: &Path) -> Result<ObjectKey> {
-        let invalid = || failed(SqlError::invalid(format!("{path} does not lie at {}", self.location)));
-        let key =
-            path.as_ref().strip_prefix(self.location.bucket.as_str()).and_then(|key| key.strip_prefix('/'));
-        let key = key.filter(|key| key.starts_with(self.location.prefix())).ok_or_else(invalid)?;
-        ObjectKey::new(key).map_err(|_| invalid())
+        let folder = match &self.location.keys {
+            Keys::One(key) => return Ok(key.clone()),
+            Keys::Below(_) | Keys::Matching(_) => self.location.prefix(),
+        };
+        let parts: Vec<_> = path
+            .parts()
+            .map(|part| percent_decode_str(part.as_ref()).decode_utf8_lossy().into_owned())
+            .collect();
+        let key = format!("{folder}{}", parts.join("/"));
+        ObjectKey::new(&key).map_err(|e| failed(SqlError::invalid(format!("{}: {e}", self.location))))
     }
 
     fn upload(&self, path: &Path) -> Result<Upload> {

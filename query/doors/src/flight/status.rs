@@ -22,6 +22,7 @@ pub(super) fn of(error: &SqlError) -> Status {
         S::QueryCanceled => Code::Cancelled,
         S::IoError => Code::Unavailable,
         S::InternalError => Code::Internal,
+        S::TransactionResolutionUnknown => Code::Unknown,
         _ => Code::InvalidArgument,
     };
     let message = match &error.hint {

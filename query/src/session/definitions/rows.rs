@@ -1,11 +1,11 @@
 //! `INSERT`, `COPY … TO` and the rows of `CREATE TABLE AS`.
 //!
 //! Invariant: an INSERT adds objects of new names, so two of them never disturb each other; what replaces a
-//! table's rows checks that no INSERT came since its moment, by the generation object that each INSERT writes anew.
+//! table's rows checks that no INSERT came since its moment, by the generation object that each INSERT writes anew and
+//! that stands as long as a table has the folder.
 
 use std::sync::Arc;
 
-use ashlar_objects::publish::Precondition;
 use ashlar_objects::types::ObjectKey;
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::logical_expr::LogicalPlan;
@@ -20,6 +20,7 @@ use crate::catalog::definition::{TableKind, of_columns};
 use crate::error::{SqlError, SqlState};
 use crate::location::{Keys, Location};
 use crate::scan::format::{Format, FormatKind};
+use crate::write::changes::Removal;
 use crate::write::rows::Target;
 
 /// In a table's folder, written anew by whatever adds rows.
@@ -51,7 +52,7 @@ pub(super) async fn insert(
     }
     match op {
         InsertOp::Append => {}
-        InsertOp::Overwrite => remove_all(planner, &catalog, &location).await?,
+        InsertOp::Overwrite => remove_all(planner, &catalog, &location, Removal::AtCommit).await?,
         InsertOp::Replace => return Err(SqlError::unsupported("REPLACE INTO")),
     }
     let partitions = of_columns(&table.partitions)?;
@@ -70,11 +71,34 @@ pub(super) async fn into_folder(
     format: Format,
     partitions: Vec<(String, datafusion::arrow::datatypes::DataType)>,
 ) -> Result<u64, SqlError> {
-    let generation = serde_json::json!({ "generation": format!("{:032x}", rand::random::<u128>()) });
-    let at = (location.bucket.clone(), generation_key(&location)?);
-    planner.changes()?.stage_definition(&planner.cx, at, &generation).await?;
+    write_generation(planner, &location).await?;
     let target = Target { location, format, partitions };
     planner.write(input, parameters, cancel, &target).await
+}
+
+async fn write_generation(planner: &Planner, location: &Location) -> Result<(), SqlError> {
+    let generation = serde_json::json!({ "generation": format!("{:032x}", rand::random::<u128>()) });
+    let at = (location.bucket.clone(), generation_key(location)?);
+    planner.changes()?.stage_definition(&planner.cx, at, &generation).await
+}
+
+/// Takes a folder for a new table, provided that no other has it, under whatever name: what lies there would become
+/// rows of the table.
+pub(super) async fn occupy(
+    planner: &Planner,
+    catalog: &Catalog,
+    location: &Location,
+) -> Result<(), SqlError> {
+    let (changes, key) = (planner.changes()?, generation_key(location)?);
+    let is_others = planner.require_as_found(catalog, &location.bucket, &key).await?
+        && !changes.is_removed(&location.bucket, &key);
+    let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, vec![location.clone()]).await?;
+    let is_empty = pins.of(location).is_none_or(|objects| objects.is_empty());
+    if is_others || changes.is_staged(&location.bucket, &key) || !is_empty {
+        return Err(SqlError::new(SqlState::DuplicateTable, format!("{location} is not empty"))
+            .hint("CREATE EXTERNAL TABLE reads what is there"));
+    }
+    write_generation(planner, location).await
 }
 
 fn generation_key(location: &Location) -> Result<ObjectKey, SqlError> {
@@ -87,28 +111,18 @@ pub(super) async fn remove_all(
     planner: &Planner,
     catalog: &Catalog,
     location: &Location,
+    when: Removal,
 ) -> Result<(), SqlError> {
     let changes = planner.changes()?;
     let key = generation_key(location)?;
-    let generation = Location {
-        bucket: location.bucket.clone(),
-        keys: Keys::Matching(crate::location::Glob::literal(key.as_str())),
-    };
-    let places = vec![location.clone(), generation.clone()];
-    let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, places).await?;
-    let staged = changes.seen().await?.staged;
-    let is_staged = |object: &ashlar_objects::pinning::PinnedObject| {
-        staged.iter().any(|staged| staged.bucket == object.bucket && staged.key == object.key)
-    };
-    match pins.of(&generation).as_deref() {
-        Some([object, ..]) if is_staged(object) => {}
-        Some([object, ..]) => changes.require_unchanged(object),
-        _ => changes.require(Precondition::Absent(location.bucket.clone(), key.clone())),
-    }
+    // As others have it: what this transaction added itself says nothing of what they do.
+    planner.require_as_found(catalog, &location.bucket, &key).await?;
+    let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, vec![location.clone()]).await?;
     for object in pins.of(location).iter().flat_map(|objects| objects.iter()) {
-        changes.unstage(&planner.cx, &object.bucket, &object.key, None).await?;
+        changes.unstage(&planner.cx, &object.bucket, &object.key, when).await?;
     }
-    changes.unstage(&planner.cx, &location.bucket, &key, None).await
+    changes.unstage(&planner.cx, &location.bucket, &key, Removal::AtCommit).await?;
+    changes.check_room()
 }
 
 /// `COPY … TO`

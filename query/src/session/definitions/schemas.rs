@@ -1,16 +1,22 @@
 //! `CREATE SCHEMA` and `DROP SCHEMA`.
 //!
 //! Invariant: who makes a schema may write at its location; who drops it made it or is root, and may remove what
-//! goes with it.
+//! goes with it. At a schema's location stands a marker: it keeps the place for one schema, and whatever makes a table
+//! there writes it anew, so that who drops the schema notices.
 
+use ashlar_objects::Error as StoreError;
 use ashlar_objects::publish::Precondition;
 use ashlar_objects::types::ObjectKey;
 
 use super::super::planning::Planner;
 use crate::catalog::definition::SchemaDefinition;
-use crate::catalog::{RESERVED, catalog_bucket, check_name, owns, schema_key, system, user_id};
+use crate::catalog::{
+    Catalog, Found, RESERVED, catalog_bucket, check_name, owns, schema_key, system, user_id,
+};
+use crate::engine::DEFAULT_SCHEMA;
 use crate::error::{SqlError, SqlState};
 use crate::location::Location;
+use crate::write::changes::Removal;
 
 /// Makes a schema.
 pub(crate) async fn create(
@@ -38,13 +44,22 @@ pub(crate) async fn create(
         location: location.to_string(),
         owner: user_id(&planner.cx),
     };
-    let marker = marker(folder)?;
-    changes.stage_definition(&planner.cx, (location.bucket.clone(), marker.clone()), &definition).await?;
+    // Two schemas at one place would share their tables.
+    let marker = marker_key(folder)?;
+    let taken = changes.is_staged(&location.bucket, &marker)
+        || planner.require_as_found(&catalog, &location.bucket, &marker).await?
+            && !changes.is_removed(&location.bucket, &marker);
+    if taken {
+        return Err(SqlError::new(
+            SqlState::DuplicateSchema,
+            format!("{location} is the place of another schema"),
+        ));
+    }
+    write_marker(planner, &definition).await?;
     let at = (catalog_bucket(), schema_key(name)?);
+    // Dropped here, it is there for others, and required to be as it was.
     if changes.schema(name).is_none() {
         changes.require(Precondition::Absent(at.0.clone(), at.1.clone()));
-        // Two schemas at one place would share their tables.
-        changes.require(Precondition::Absent(location.bucket.clone(), marker));
     }
     changes.stage_definition(&system(&planner.cx), at, &definition).await?;
     changes.set_schema(name, Some(definition));
@@ -74,11 +89,7 @@ pub(super) async fn remove(
         ));
     }
     let location = Location::parse(&schema.location)?;
-    planner.engine.inner.store.may_list(&planner.cx, &location.bucket, location.prefix()).await.map_err(
-        // Else what it holds would be taken for nothing.
-        |e| SqlError::of_store(&schema.location, &e),
-    )?;
-    let tables = catalog.tables(schema).await?;
+    let tables = catalog.all_tables(schema).await?;
     if !tables.is_empty() && !cascade {
         return Err(SqlError::new(
             SqlState::DependentObjectsStillExist,
@@ -89,16 +100,56 @@ pub(super) async fn remove(
     for (table, found) in &tables {
         planner.drop_found(&catalog, schema, table, found).await?;
     }
-    let marker = marker(location.prefix())?;
-    changes.unstage(&planner.cx, &location.bucket, &marker, None).await?;
-    changes
-        .unstage(&system(&planner.cx), &catalog_bucket(), &schema_key(name)?, found.object.as_ref())
-        .await?;
+    let marker = marker_key(location.prefix())?;
+    let store = &planner.engine.inner.store;
+    match store.may_list(&planner.cx, &location.bucket, marker.as_str()).await {
+        // Where the bucket is gone, so is all that was there.
+        Err(StoreError::NoSuchBucket) => {}
+        _ => {
+            planner.require_as_found(&catalog, &location.bucket, &marker).await?;
+            changes.unstage(&planner.cx, &location.bucket, &marker, Removal::AtCommit).await?;
+        }
+    }
+    if let Some(object) = &found.object {
+        changes.require_unchanged(object);
+    }
+    let key = schema_key(name)?;
+    changes.unstage(&system(&planner.cx), &catalog_bucket(), &key, Removal::AtCommit).await?;
     changes.set_schema(name, None);
     Ok(())
 }
 
+/// Lets what is made in a schema come to be only if the schema is still there, and tells whoever would drop it.
+pub(super) async fn join(
+    planner: &Planner,
+    catalog: &Catalog,
+    schema: &SchemaDefinition,
+) -> Result<(), SqlError> {
+    if schema.name == DEFAULT_SCHEMA {
+        return Ok(());
+    }
+    if let Some(Found { object: Some(object), .. }) = catalog.schema(&schema.name).await? {
+        planner.changes()?.require_unchanged(&object);
+    }
+    write_marker(planner, schema).await
+}
+
 /// What stands at a schema's location.
-fn marker(folder: &str) -> Result<ObjectKey, SqlError> {
+#[derive(serde::Serialize)]
+struct Marker<'a> {
+    #[serde(flatten)]
+    schema: &'a SchemaDefinition,
+    /// Another each time.
+    generation: String,
+}
+
+async fn write_marker(planner: &Planner, schema: &SchemaDefinition) -> Result<(), SqlError> {
+    let location = Location::parse(&schema.location)?;
+    let at = (location.bucket.clone(), marker_key(location.prefix())?);
+    let generation = format!("{:032x}", rand::random::<u128>());
+    planner.changes()?.stage_definition(&planner.cx, at, &Marker { schema, generation }).await
+}
+
+fn marker_key(folder: &str) -> Result<ObjectKey, SqlError> {
     ObjectKey::new(&format!("{folder}_ashlar/schema.json")).map_err(|e| SqlError::invalid(e.to_string()))
 }

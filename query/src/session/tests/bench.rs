@@ -1,6 +1,7 @@
 //! A store on memory with an engine, and short words for what tests do with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ashlar_objects::Store;
 use ashlar_objects::access::RequestContext;
@@ -69,11 +70,25 @@ impl Bench {
     }
 
     pub(crate) async fn with(config: EngineConfig) -> Self {
-        let store = TestStore::new().await.store;
+        Self::on(TestStore::new().await.store, config).await
+    }
+
+    pub(crate) async fn on(store: Store, config: EngineConfig) -> Self {
         let engine = Engine::open(store.clone(), None, config).unwrap();
         let bench = Self { store, engine, cx: request_of("ann", false) };
         bench.make_bucket("data").await;
         bench
+    }
+
+    /// Waits until what was dropped is cleaned up: no statement or transaction is left then.
+    pub(crate) async fn until_nothing_is_left(&self) {
+        let nothing = async {
+            while self.store.groups_and_leases_now().await != (0, 0) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), nothing).await;
+        assert!(waited.is_ok(), "groups, leases: {:?}", self.store.groups_and_leases_now().await);
     }
 
     pub(crate) async fn make_bucket(&self, name: &str) {
