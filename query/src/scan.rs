@@ -6,6 +6,7 @@
 pub(crate) mod footers;
 pub(crate) mod format;
 pub(crate) mod lease;
+mod null_words;
 mod paged;
 mod parquet_reader;
 pub(crate) mod partitions;

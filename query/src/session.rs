@@ -237,7 +237,7 @@ impl Session {
         let done = Outcome::Affected { tag: prepared.tag, rows: None };
         match &*prepared.step {
             Step::Plan(_) if prepared.schema.is_some() => self.run_plan(prepared, parameters).await,
-            Step::Plan(_) | Step::CreateSchema { .. } | Step::Rename { .. } => {
+            Step::Plan(_) | Step::CreateSchema { .. } | Step::Rename { .. } | Step::Truncate { .. } => {
                 self.change(prepared, parameters).await
             }
             Step::Set(assignments) => {
@@ -252,12 +252,13 @@ impl Session {
                 let value = self.settings.show(name).ok_or_else(|| settings::unknown(name))?;
                 Ok(Outcome::Rows(rows::one_value(name, &value)?))
             }
-            Step::Begin => {
+            Step::Begin { read_only } => {
                 if self.transaction.is_some() {
                     return Err(SqlError::new(SqlState::ActiveTransaction, "a transaction is open already")
                         .hint("COMMIT or ROLLBACK it first"));
                 }
-                self.transaction = Some(Transaction::begin(&self.engine, self.transaction_max).await?);
+                self.transaction =
+                    Some(Transaction::begin(&self.engine, self.transaction_max, *read_only).await?);
                 Ok(done)
             }
             Step::Commit | Step::Rollback if self.transaction.is_none() => {
@@ -305,6 +306,12 @@ impl Session {
         prepared: &Prepared,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome, SqlError> {
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.read_only) {
+            return Err(SqlError::new(
+                SqlState::ReadOnlyTransaction,
+                format!("{} in a read-only transaction", prepared.tag),
+            ));
+        }
         if let Some(transaction) = &mut self.transaction {
             // Until it is done: whoever drops this future leaves a part of the statement staged.
             transaction.failed = true;
@@ -333,6 +340,9 @@ impl Session {
                 }
                 (Step::Rename { from, to, if_exists }, _) => {
                     definitions::rename(&planner, from, to, *if_exists).await
+                }
+                (Step::Truncate { names, if_exists }, _) => {
+                    definitions::truncate(&planner, names, *if_exists).await
                 }
                 (_, Some(plan)) => planner.change(&text, &plan, parameters, &cancel).await,
                 _ => Err(SqlError::internal("running a statement", &"it has no plan")),

@@ -10,6 +10,7 @@
 mod concerns;
 mod functions;
 pub(crate) mod listing;
+mod relations;
 mod rewrites;
 
 use std::collections::BTreeMap;

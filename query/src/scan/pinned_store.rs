@@ -21,10 +21,12 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use parking_lot::Mutex;
 use url::Url;
 
-use super::format::Format;
+use super::format::{Format, FormatKind};
 use super::lease::HeldLease;
+use super::null_words::NullWords;
 use super::pins::{Open, Pins, Texts};
 use super::records::Records;
 use crate::write::staged_store::{STAGED_URL, StagedStore};
@@ -109,6 +111,15 @@ impl PinnedStore {
         let unpacked = format.packed().convert_stream(body).map_err(|e| failed(e.into()))?;
         let held = MemoryConsumer::new("reading text").register(&self.memory);
         let mut records = Records::new(&format, batch_rows, held);
+        let unpacked = match format.csv.null.as_deref().filter(|_| format.kind == FormatKind::Csv) {
+            None | Some("") => unpacked,
+            Some(word) => {
+                let words = Arc::new(Mutex::new(NullWords::new(word, &format.csv)));
+                let at_end = Arc::clone(&words);
+                let rest = futures::stream::once(async move { Ok(at_end.lock().end()) });
+                unpacked.map_ok(move |piece| words.lock().pass(&piece)).chain(rest).boxed()
+            }
+        };
         let watched = unpacked.map(move |piece| {
             let piece = piece.map_err(|e| failed(e.into()))?;
             records.pass(&piece).map_err(failed)?;

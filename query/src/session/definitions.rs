@@ -166,8 +166,15 @@ impl Planner {
             .hint("CREATE SCHEMA name LOCATION 's3://bucket/prefix/', then CREATE TABLE name.table …"));
         }
         let of_schema = Location::parse(&schema.location)?;
-        let folder = format!("{}{}/", of_schema.prefix(), folder_name(&name)?);
-        let location = Location::parse(&format!("s3://{}/{folder}", of_schema.bucket))?;
+        let folder = folder_name(&name)?;
+        let at = |folder: &str| {
+            Location::parse(&format!("s3://{}/{}{folder}/", of_schema.bucket, of_schema.prefix()))
+        };
+        let mut location = at(folder)?;
+        if rows::is_taken(self, &catalog, &location).await? {
+            // By a table that was renamed since, or by the one that is replaced.
+            location = at(&format!("{folder}-{:08x}", rand::random::<u32>()))?;
+        }
         let columns = to_columns(create.input.schema().fields());
         let table = StoredTable {
             location: location.to_string(),
@@ -312,6 +319,24 @@ impl Planner {
         }
         Ok(())
     }
+}
+
+/// `TRUNCATE`
+pub(crate) async fn truncate(
+    planner: &Planner,
+    names: &[ObjectName],
+    if_exists: bool,
+) -> Result<Option<u64>, SqlError> {
+    let catalog = planner.catalog().await?;
+    for name in names {
+        let name = TableReference::parse_str(&name.to_string());
+        match planner.find(&catalog, &name).await? {
+            Some(found) => rows::truncate(planner, &catalog, &found).await?,
+            None if if_exists => {}
+            None => return Err(missing(&name)),
+        }
+    }
+    Ok(None)
 }
 
 /// `ALTER TABLE … RENAME TO`

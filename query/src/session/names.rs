@@ -217,8 +217,13 @@ impl Names {
                     Err(_) => continue,
                 }
                 let Ok(columns) = found.definition.schema() else { continue };
-                let is_view = matches!(found.definition.kind, TableKind::View(_));
-                self.put(Some(&schema.name), &name, Arc::new(Described { schema: columns, is_view }));
+                let definition = match found.definition.kind {
+                    TableKind::View(view) => Some(view.query),
+                    TableKind::Table(_) => None,
+                };
+                let is_view = definition.is_some();
+                let described = Described { schema: columns, is_view, definition };
+                self.put(Some(&schema.name), &name, Arc::new(described));
             }
         }
         Ok(())

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 
 use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::{
-    AlterTableOperation, Expr, ObjectName, ObjectType, RenameTableNameKind, Set, Statement as Ast,
-    TransactionMode, Value,
+    AlterTableOperation, ColumnDef, ColumnOption, Expr, ObjectName, ObjectType, RenameTableNameKind, Set,
+    Statement as Ast, TableConstraint, TransactionMode, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 
@@ -37,7 +37,9 @@ pub(crate) enum Step {
     Set(Vec<(String, Option<String>)>),
     /// A setting.
     Show(String),
-    Begin,
+    Begin {
+        read_only: bool,
+    },
     Commit,
     Rollback,
     /// `CREATE SCHEMA`, with whether it may be there already.
@@ -50,6 +52,11 @@ pub(crate) enum Step {
     Rename {
         from: ObjectName,
         to: ObjectName,
+        if_exists: bool,
+    },
+    /// `TRUNCATE`
+    Truncate {
+        names: Vec<ObjectName>,
         if_exists: bool,
     },
     /// Understood, and not done.
@@ -114,6 +121,7 @@ fn of_parser(error: datafusion::error::DataFusionError) -> SqlError {
 fn step(statement: Statement) -> Result<Parsed, SqlError> {
     let (step, tag) = match statement {
         Statement::CreateExternalTable(mut create) => {
+            check_constraints(&create.columns, &create.constraints)?;
             create.table_partition_cols.iter_mut().for_each(unquote);
             (Step::Plan(Statement::CreateExternalTable(create)), "CREATE TABLE")
         }
@@ -164,10 +172,7 @@ fn of_ast(ast: Ast) -> Result<Parsed, SqlError> {
             };
             (Step::Show(name), "SHOW")
         }
-        Ast::StartTransaction { modes, .. } => {
-            check_modes(&modes)?;
-            (Step::Begin, "BEGIN")
-        }
+        Ast::StartTransaction { modes, .. } => (Step::Begin { read_only: is_read_only(&modes)? }, "BEGIN"),
         Ast::Commit { chain: false, .. } => (Step::Commit, "COMMIT"),
         Ast::Rollback { chain: false, savepoint: None } => (Step::Rollback, "ROLLBACK"),
         Ast::Commit { .. } | Ast::Rollback { .. } => {
@@ -178,8 +183,11 @@ fn of_ast(ast: Ast) -> Result<Parsed, SqlError> {
         Ast::Update { .. } => (Step::Unsupported("UPDATE"), "UPDATE"),
         Ast::Delete(_) => (Step::Unsupported("DELETE"), "DELETE"),
         Ast::Merge { .. } => (Step::Unsupported("MERGE"), "MERGE"),
-        Ast::CreateTable(ref table) if table.query.is_some() => (plan(ast), "SELECT"),
-        Ast::CreateTable(_) => (plan(ast), "CREATE TABLE"),
+        Ast::CreateTable(ref table) => {
+            check_constraints(&table.columns, &table.constraints)?;
+            let tag = if table.query.is_some() { "SELECT" } else { "CREATE TABLE" };
+            (plan(ast), tag)
+        }
         Ast::CreateView { .. } => (plan(ast), "CREATE VIEW"),
         Ast::AlterTable(alter) => match &alter.operations[..] {
             [AlterTableOperation::RenameTable { table_name }] => {
@@ -194,28 +202,57 @@ fn of_ast(ast: Ast) -> Result<Parsed, SqlError> {
             ObjectType::Schema => (plan(ast), "DROP SCHEMA"),
             _ => (Step::Unsupported("DROP of this"), "DROP"),
         },
-        Ast::Truncate { .. } => (Step::Unsupported("TRUNCATE"), "TRUNCATE TABLE"),
+        Ast::Truncate(truncate) => {
+            let plain =
+                truncate.partitions.is_none() && truncate.on_cluster.is_none() && truncate.identity.is_none();
+            let names = truncate.table_names.into_iter().map(|target| target.name).collect();
+            let step = match plain {
+                true => Step::Truncate { names, if_exists: truncate.if_exists },
+                false => Step::Unsupported("this form of TRUNCATE"),
+            };
+            (step, "TRUNCATE TABLE")
+        }
         _ => (Step::Unsupported("this statement"), "OK"),
     };
     Ok(Parsed { step, tag })
 }
 
-/// Every transaction reads one moment, which is as strict as any level asks for reads.
-fn check_modes(modes: &[TransactionMode]) -> Result<(), SqlError> {
+/// Every transaction reads one moment, which is as strict as any level but the strictest asks for. Whether it may write.
+fn is_read_only(modes: &[TransactionMode]) -> Result<bool, SqlError> {
     use datafusion::sql::sqlparser::ast::{TransactionAccessMode, TransactionIsolationLevel};
+    let mut read_only = false;
     for mode in modes {
         match mode {
             TransactionMode::IsolationLevel(TransactionIsolationLevel::Serializable) => {
                 return Err(SqlError::unsupported("isolation level SERIALIZABLE")
                     .hint("transactions read one snapshot: REPEATABLE READ"));
             }
-            TransactionMode::IsolationLevel(_)
-            | TransactionMode::AccessMode(
-                TransactionAccessMode::ReadOnly | TransactionAccessMode::ReadWrite,
-            ) => {}
+            TransactionMode::IsolationLevel(_) => {}
+            TransactionMode::AccessMode(mode) => read_only = *mode == TransactionAccessMode::ReadOnly,
         }
     }
-    Ok(())
+    Ok(read_only)
+}
+
+/// What is promised of a table's rows has to be kept, and is not.
+fn check_constraints(columns: &[ColumnDef], constraints: &[TableConstraint]) -> Result<(), SqlError> {
+    let promises = |option: &ColumnOption| {
+        matches!(
+            option,
+            ColumnOption::NotNull
+                | ColumnOption::PrimaryKey(_)
+                | ColumnOption::Unique(_)
+                | ColumnOption::ForeignKey(_)
+                | ColumnOption::Check(_)
+        )
+    };
+    if constraints.is_empty()
+        && !columns.iter().flat_map(|column| &column.options).any(|o| promises(&o.option))
+    {
+        return Ok(());
+    }
+    Err(SqlError::unsupported("NOT NULL, PRIMARY KEY, UNIQUE, FOREIGN KEY and CHECK")
+        .hint("leave them out: they would not be enforced"))
 }
 
 fn assignments(set: Set) -> Result<Vec<(String, Option<String>)>, SqlError> {

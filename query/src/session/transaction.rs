@@ -50,6 +50,8 @@ pub(crate) struct Transaction {
     /// `None`: its time is over. A statement that runs then ends by itself.
     held: Arc<Mutex<Option<Held>>>,
     max: Duration,
+    /// Whether nothing is to be changed.
+    pub(crate) read_only: bool,
     /// A statement failed, or went away in the middle: only the transaction's end is taken.
     pub(crate) failed: bool,
     _timer: DropGuard,
@@ -57,7 +59,7 @@ pub(crate) struct Transaction {
 
 impl Transaction {
     /// Begins with the present, for so long at most.
-    pub(crate) async fn begin(engine: &Engine, max: Duration) -> Result<Self, SqlError> {
+    pub(crate) async fn begin(engine: &Engine, max: Duration, read_only: bool) -> Result<Self, SqlError> {
         let held = Held { shared: Shared::take(engine).await?, changes: None };
         let (held, ended) = (Arc::new(Mutex::new(Some(held))), CancellationToken::new());
         let (at_the_end, of_timer) = (Arc::downgrade(&held), ended.clone());
@@ -70,7 +72,7 @@ impl Transaction {
                 }
             }
         });
-        Ok(Self { held, max, failed: false, _timer: ended.drop_guard() })
+        Ok(Self { held, max, read_only, failed: false, _timer: ended.drop_guard() })
     }
 
     /// Whether its time is over: nothing is left of it then.

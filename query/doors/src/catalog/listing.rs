@@ -27,6 +27,7 @@ use futures::StreamExt;
 use parking_lot::RwLock;
 
 use super::DATABASE;
+use super::relations::Postgres;
 
 /// Most columns of all tables together.
 const COLUMNS_MAX: usize = 200_000;
@@ -35,6 +36,7 @@ const OF_SYSTEM: [&str; 2] = ["pg_catalog", "information_schema"];
 const TABLES: &str = "SELECT table_schema, table_name, table_type FROM information_schema.tables";
 const COLUMNS: &str = "SELECT table_schema, table_name, column_name, ordinal_position, is_nullable, data_type \
                        FROM information_schema.columns ORDER BY ordinal_position";
+const VIEWS: &str = "SELECT table_schema, table_name, definition FROM information_schema.views";
 const SCHEMATA: &str = "SELECT schema_name FROM information_schema.schemata";
 
 /// One connection's.
@@ -55,6 +57,8 @@ pub(crate) type Schemas = BTreeMap<String, BTreeMap<String, Arc<Listed>>>;
 pub(crate) struct Listed {
     pub(crate) schema: SchemaRef,
     pub(crate) kind: TableType,
+    /// A view's text.
+    pub(crate) definition: Option<String>,
 }
 
 impl View {
@@ -101,6 +105,13 @@ pub(crate) async fn list(session: &mut Session) -> std::result::Result<Schemas, 
             fields.entry((of(&schema), of(&table))).or_default().push(field);
         }
     }
+    let mut definitions: BTreeMap<(String, String), String> = BTreeMap::new();
+    for batch in rows(session, VIEWS).await? {
+        let (schema, view, text) = (text(&batch, 0)?, text(&batch, 1)?, text(&batch, 2)?);
+        for ((schema, view), text) in schema.into_iter().zip(view).zip(text) {
+            definitions.extend(schema.zip(view).zip(text));
+        }
+    }
     for batch in rows(session, TABLES).await? {
         let (schema, table, kind) = (text(&batch, 0)?, text(&batch, 1)?, text(&batch, 2)?);
         for row in 0..batch.num_rows() {
@@ -110,7 +121,8 @@ pub(crate) async fn list(session: &mut Session) -> std::result::Result<Schemas, 
             }
             let columns = fields.remove(&(of(&schema), of(&table))).unwrap_or_default();
             let kind = if of(&kind) == "VIEW" { TableType::View } else { TableType::Base };
-            let listed = Listed { schema: Arc::new(Schema::new(columns)), kind };
+            let definition = definitions.remove(&(of(&schema), of(&table)));
+            let listed = Listed { schema: Arc::new(Schema::new(columns)), kind, definition };
             schemas.entry(of(&schema)).or_default().insert(of(&table), Arc::new(listed));
         }
     }
@@ -225,7 +237,8 @@ impl CatalogProvider for Names {
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         if name == "pg_catalog" {
-            return Some(Arc::clone(&self.postgres));
+            let (listing, others) = (Arc::clone(&self.listing), Arc::clone(&self.postgres));
+            return Some(Arc::new(Postgres { listing, others }));
         }
         let tables = self.listing.get(name)?.clone();
         Some(Arc::new(OneSchema(tables)))

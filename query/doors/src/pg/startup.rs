@@ -76,6 +76,10 @@ pub(super) async fn start(
             },
             Opening::Cancel { process, secret } => {
                 shared.cancels.cancel(process, secret);
+                // Told that it was heard: over TLS, too, an end without a word looks like a fault.
+                if let Some(outbox) = outbox {
+                    outbox.close().await;
+                }
                 return Ok(None);
             }
             Opening::Start { minor, parameters } => {

@@ -16,7 +16,7 @@ use super::super::names::Catalogued;
 use super::super::planning::Planner;
 use super::missing;
 use crate::catalog::Catalog;
-use crate::catalog::definition::{TableKind, of_columns};
+use crate::catalog::definition::{StoredTable, TableKind, of_columns};
 use crate::error::{SqlError, SqlState};
 use crate::location::{Keys, Location};
 use crate::scan::format::{Format, FormatKind};
@@ -42,11 +42,7 @@ pub(super) async fn insert(
     let TableKind::Table(table) = &found.definition.kind else {
         return Err(SqlError::new(SqlState::WrongObjectType, format!("{}.{name} is a view", schema.name)));
     };
-    let location = Location::parse(&table.location)?;
-    if location.folder().is_none() {
-        return Err(SqlError::new(SqlState::WrongObjectType, format!("{}.{name} is no folder", schema.name))
-            .hint("rows go into tables whose LOCATION ends with a slash"));
-    }
+    let location = folder_of(&schema.name, &name, table)?;
     if let Some(object) = &found.object {
         planner.changes()?.require_unchanged(object);
     }
@@ -59,6 +55,47 @@ pub(super) async fn insert(
     let partitions = partitions.iter().map(|field| (field.name().clone(), field.data_type().clone()));
     let (format, partitions) = (table.format.clone(), partitions.collect());
     into_folder(planner, input, parameters, cancel, location, format, partitions).await
+}
+
+/// The folder that a table's rows go to.
+fn folder_of(schema: &str, name: &str, table: &StoredTable) -> Result<Location, SqlError> {
+    let location = Location::parse(&table.location)?;
+    if location.folder().is_none() {
+        return Err(SqlError::new(SqlState::WrongObjectType, format!("{schema}.{name} is no folder"))
+            .hint("rows go into tables whose LOCATION ends with a slash"));
+    }
+    Ok(location)
+}
+
+/// `TRUNCATE` of a table: as if it were overwritten with no rows.
+pub(super) async fn truncate(
+    planner: &Planner,
+    catalog: &Catalog,
+    found: &Catalogued,
+) -> Result<(), SqlError> {
+    let Catalogued { schema, name, found } = found;
+    let TableKind::Table(table) = &found.definition.kind else {
+        return Err(SqlError::new(SqlState::WrongObjectType, format!("{}.{name} is a view", schema.name)));
+    };
+    let location = folder_of(&schema.name, name, table)?;
+    if let Some(object) = &found.object {
+        planner.changes()?.require_unchanged(object);
+    }
+    remove_all(planner, catalog, &location, Removal::AtCommit).await?;
+    write_generation(planner, &location).await
+}
+
+/// Whether a folder is a table's already, under whatever name.
+pub(super) async fn is_taken(
+    planner: &Planner,
+    catalog: &Catalog,
+    location: &Location,
+) -> Result<bool, SqlError> {
+    let key = generation_key(location)?;
+    let keys = Keys::Matching(crate::location::Glob::literal(key.as_str()));
+    let at = Location { bucket: location.bucket.clone(), keys };
+    let pins = planner.pins(Arc::clone(&catalog.lease), &catalog.moment, vec![at.clone()]).await?;
+    Ok(pins.of(&at).is_some_and(|objects| !objects.is_empty()))
 }
 
 /// Writes rows into a table's folder and says so to whoever would replace them.

@@ -19,6 +19,8 @@ use crate::error::SqlError;
 pub(super) struct Described {
     pub(super) schema: SchemaRef,
     pub(super) is_view: bool,
+    /// A view's text.
+    pub(super) definition: Option<String>,
 }
 
 #[async_trait]
@@ -29,6 +31,10 @@ impl TableProvider for Described {
 
     fn table_type(&self) -> TableType {
         if self.is_view { TableType::View } else { TableType::Base }
+    }
+
+    fn get_table_definition(&self) -> Option<&str> {
+        self.definition.as_deref()
     }
 
     async fn scan(

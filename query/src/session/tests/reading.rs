@@ -106,3 +106,11 @@ async fn parameters_and_settings() {
     assert_eq!(bench.error("SELEC 1").await.state.code(), "42601");
     assert_eq!(bench.error("SELECT * FROM nowhere").await.state.code(), "42P01");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_word_for_null_is_null() {
+    let bench = Bench::new().await;
+    bench.put("n.csv", "n,s\n1,NA\nNA,x\n3,\"NA\"\n").await;
+    let sql = "SELECT n, s FROM read_csv('s3://data/n.csv', null => 'NA')";
+    assert_eq!(bench.rows(sql).await, "1|\n|x\n3|NA");
+}

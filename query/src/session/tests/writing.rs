@@ -251,3 +251,57 @@ async fn the_guide_does_what_it_says() {
     run(&mut session, last).await;
     assert!(keys(&bench).await.iter().all(|key| !key.starts_with("sales/")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_free_again_after_a_rename() {
+    let (bench, mut session) = with_schema().await;
+    for round in 0..3 {
+        run(&mut session, &format!("CREATE TABLE sales.next AS SELECT {round} AS n")).await;
+        run(&mut session, "DROP TABLE IF EXISTS sales.old").await;
+        if round > 0 {
+            run(&mut session, "ALTER TABLE sales.now RENAME TO old").await;
+        }
+        run(&mut session, "ALTER TABLE sales.next RENAME TO now").await;
+        assert_eq!(bench.rows("SELECT n FROM sales.now").await, round.to_string());
+    }
+    assert_eq!(bench.rows("SELECT n FROM sales.old").await, "1");
+    run(&mut session, "CREATE OR REPLACE TABLE sales.now AS SELECT 7 AS n").await;
+    assert_eq!(bench.rows("SELECT n FROM sales.now").await, "7");
+    run(&mut session, "DROP SCHEMA sales CASCADE").await;
+    assert_eq!(keys(&bench).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn truncate_takes_all_rows_or_none() {
+    let (bench, mut session) = with_schema().await;
+    run(&mut session, "CREATE TABLE sales.a AS SELECT 1 AS n").await;
+    run(&mut session, "CREATE TABLE sales.b AS SELECT 1 AS n").await;
+    assert_eq!(fails(&mut session, "TRUNCATE sales.a, sales.none").await, "42P01");
+    assert_eq!(bench.rows("SELECT count(*) FROM sales.a").await, "1");
+    run(&mut session, "TRUNCATE TABLE sales.a, sales.b").await;
+    assert_eq!(bench.rows("SELECT count(*) FROM sales.a, sales.b").await, "0");
+    run(&mut session, "INSERT INTO sales.a SELECT 2").await;
+    assert_eq!(bench.rows("SELECT n FROM sales.a").await, "2");
+    let mut eve = Session::new(&bench.engine, request_of("eve", false)).unwrap();
+    assert_eq!(fails(&mut eve, "TRUNCATE sales.a").await, "42501");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_is_kept_or_refused() {
+    let (_bench, mut session) = with_schema().await;
+    for sql in [
+        "CREATE TABLE sales.t (n BIGINT NOT NULL)",
+        "CREATE TABLE sales.t (n BIGINT PRIMARY KEY)",
+        "CREATE TABLE sales.t (n BIGINT, UNIQUE (n))",
+        "CREATE EXTERNAL TABLE t (n BIGINT NOT NULL) STORED AS CSV LOCATION 's3://data/t/'",
+    ] {
+        assert_eq!(fails(&mut session, sql).await, "0A000", "{sql}");
+    }
+    run(&mut session, "CREATE TABLE sales.t (n BIGINT NULL)").await;
+    run(&mut session, "BEGIN READ ONLY").await;
+    assert_eq!(fails(&mut session, "INSERT INTO sales.t SELECT 1").await, "25006");
+    run(&mut session, "ROLLBACK").await;
+    run(&mut session, "BEGIN READ WRITE").await;
+    run(&mut session, "INSERT INTO sales.t SELECT 1").await;
+    run(&mut session, "COMMIT").await;
+}
