@@ -19,6 +19,7 @@ pub(crate) use self::select::mend;
 pub(crate) fn base(config: SessionConfig) -> SessionState {
     let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
     let rules = state.physical_optimizers().iter().map(|rule| pushdown::guarded(Arc::clone(rule))).collect();
+    let logical = state.optimizers().iter().map(|rule| pushdown::guarded_logical(Arc::clone(rule))).collect();
     let planners =
         std::iter::once(division::planner()).chain(state.expr_planners().iter().cloned()).collect();
     let averages = average::function();
@@ -26,6 +27,7 @@ pub(crate) fn base(config: SessionConfig) -> SessionState {
     functions.retain(|function| function.name() != averages.name());
     functions.push(averages);
     SessionStateBuilder::new_from_existing(state)
+        .with_optimizer_rules(logical)
         .with_physical_optimizer_rules(rules)
         .with_expr_planners(planners)
         .with_aggregate_functions(functions)

@@ -81,7 +81,6 @@ def test_cancel(connection):
 
 
 @pytest.mark.skipif("SQL_TLS_ROOT" not in os.environ, reason="the server has no certificate")
-@pytest.mark.xfail(strict=True, reason="a cancel request over TLS is answered by a connection that ends without TLS's own end")
 def test_a_cancel_over_tls_tells_of_no_error(connection):
     assert connection.pgconn.ssl_in_use
     connection.cancel_safe(timeout=10)

@@ -244,6 +244,13 @@ async fn answers_that_datafusion_alone_gets_wrong() {
         "1.666666666667|1.666666666667"
     );
     assert_eq!(bench.rows("SELECT 1, 1, 1").await, "1|1|1");
+    let few = "(VALUES (1), (2)) v(x)";
+    let none = format!("SELECT * FROM (SELECT count(*) AS n, 1 AS one FROM {few}) t WHERE one = 2");
+    assert_eq!(bench.rows(&none).await, "");
+    let none =
+        format!("SELECT * FROM (SELECT count(*) AS n FROM {few}) t WHERE (SELECT max(x) FROM {few}) = 7");
+    assert_eq!(bench.rows(&none).await, "");
+    assert_eq!(bench.rows(&format!("SELECT DISTINCT x IS NULL AS c FROM {few}")).await, "false");
     assert_eq!(bench.error("SELECT 1 EXCEPT ALL SELECT 2").await.state.code(), "0A000");
     let n = Int64Array::from_iter_values(0..1_000);
     let s = StringArray::from_iter_values((0..1_000).map(|n| if n % 3 == 0 { "x" } else { "y" }));
