@@ -5,6 +5,7 @@
 
 mod average;
 mod division;
+mod lengths;
 mod pushdown;
 mod select;
 
@@ -22,6 +23,7 @@ pub(crate) fn base(config: SessionConfig) -> SessionState {
     let logical = state.optimizers().iter().map(|rule| pushdown::guarded_logical(Arc::clone(rule))).collect();
     let planners =
         std::iter::once(division::planner()).chain(state.expr_planners().iter().cloned()).collect();
+    let scalars = state.scalar_functions().values().map(|one| lengths::bounded(Arc::clone(one))).collect();
     let averages = average::function();
     let mut functions: Vec<_> = state.aggregate_functions().values().cloned().collect();
     functions.retain(|function| function.name() != averages.name());
@@ -30,6 +32,7 @@ pub(crate) fn base(config: SessionConfig) -> SessionState {
         .with_optimizer_rules(logical)
         .with_physical_optimizer_rules(rules)
         .with_expr_planners(planners)
+        .with_scalar_functions(scalars)
         .with_aggregate_functions(functions)
         .build()
 }

@@ -72,3 +72,27 @@ async fn a_client_that_takes_nothing_does_not_keep_others_out() {
     };
     assert_eq!(ended.state.code(), "57014");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn much_is_not_made_of_little() {
+    let bench = small().await;
+    for sql in [
+        "SELECT length(repeat('x', 2000000000))",
+        "SELECT length(lpad('x', 2000000000))",
+        "SELECT length(rpad('x', 2000000000, 'y'))",
+        "SELECT cardinality(range(0, 300000000))",
+        "SELECT cardinality(generate_series(0, 300000000, 2))",
+        "SELECT cardinality(range(DATE '2000-01-01', DATE '9000-01-01', INTERVAL '1 millisecond'))",
+        "SELECT cardinality(array_repeat(1, 300000000))",
+        "SELECT cardinality(array_resize([1], 300000000))",
+        "SELECT length(replace(repeat('x', 1000000), 'x', repeat('y', 1000000)))",
+        "SELECT length(replace(repeat('x', 1000000), '', repeat('y', 1000000)))",
+        "SELECT sum(length(repeat('x', value * 1000))) FROM generate_series(1, 8192)",
+    ] {
+        assert_eq!(bench.error(sql).await.state.code(), "54000", "{sql}");
+    }
+    let sql = "SELECT repeat('ab', 2), lpad('x', 3, '-'), rpad('é', 3), range(1, 4), generate_series(3, 1, -1), \
+               array_repeat(1, 2), array_resize([1], 2, 0), replace('aXb', 'X', 'YY'), repeat(NULL, 3), \
+               cardinality(range(DATE '2024-01-01', DATE '2025-01-01', INTERVAL '1 month'))";
+    assert_eq!(bench.rows(sql).await, "abab|--x|é|[1, 2, 3]|[3, 2, 1]|[1, 1]|[1, 0]|aYYb||12");
+}
