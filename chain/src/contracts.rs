@@ -3,6 +3,8 @@
 //! Invariant: these declarations are those of `chain/contracts/`; what a call returns is decoded strictly, and no
 //! contract at an address is an error of its own. Deliberately knows nothing of when something is called.
 
+#[cfg(test)]
+mod as_compiled;
 mod interfaces;
 
 pub use interfaces::{ICommitmentRegistry, IDaQuorum};
