@@ -11,9 +11,14 @@
 mod amount;
 mod bytes;
 mod digest;
+pub mod inference;
+pub mod jobs;
+mod stored;
 pub mod terms;
 pub mod transcript;
 pub mod vouchers;
+
+pub use stored::{Stored, StoredError};
 
 pub use amount::{Amount, AmountError};
 pub use bytes::{

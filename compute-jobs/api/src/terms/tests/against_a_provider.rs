@@ -165,6 +165,11 @@ proptest! {
         prop_assert!(lost <= lock.terms.exposure_max().wei(), "lost {}", lost);
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
     #[test]
     fn two_who_follow_their_books_do_and_pay_all(
         price in 1u64..5,
