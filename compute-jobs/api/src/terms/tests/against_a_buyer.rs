@@ -162,6 +162,13 @@ impl World {
                 voucher.units = voucher.units.max(u64::try_from(needed).unwrap());
             }
             18 => voucher.job = JobId([12; 32]),
+            19 => {
+                // More than an increment at once.
+                let more = known.fee + increment + u128::from(by);
+                voucher.cumulative_fee = fee(more);
+                let needed = more.div_ceil(terms.unit_price.wei());
+                voucher.units = voucher.units.max(u64::try_from(needed).unwrap());
+            }
             _ => {}
         }
         let book = &mut self.books[lock];

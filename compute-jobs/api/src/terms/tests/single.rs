@@ -179,3 +179,29 @@ fn a_buyer_signs_one_voucher_at_a_time() {
     assert_eq!(book.check(shard(0), 60.into(), 0), Err(Refusal::AwaitingReceipt { seq: 1 }));
     assert_eq!(book.begin(shard(0), 2), Err(Refusal::AwaitingReceipt { seq: 1 }));
 }
+
+#[test]
+fn work_that_is_done_again_is_not_worth_twice() {
+    let mut book = BuyerBook::open(lock(1, 2, 100, 1_000)).unwrap();
+    for fence in 1..=2 {
+        book.begin(shard(0), fence).unwrap();
+        book.received(shard(0), head(fence), 50).unwrap();
+    }
+    for fee in [100, 200] {
+        let voucher = book.advance(&book.check(shard(0), fee.into(), 0).unwrap()).unwrap();
+        let receipt = crate::vouchers::Receipt {
+            voucher_hash: voucher.hash(),
+            model_root: book.lock().terms.model_root,
+            request_hash: CLAIM.request_hash,
+            response_hash: CLAIM.response_hash,
+            output_root: CLAIM.output_root,
+            usage: voucher.units,
+            determinism_class: CLAIM.determinism_class,
+            level: CLAIM.level.number(),
+        };
+        let signature = signing().sign(&book.lock().domain.receipt_digest(&receipt));
+        book.countersigned(shard(0), &receipt, &signature).unwrap();
+    }
+    let error = Refusal::AboveExposure { exposure_max: 100.into(), exposed: 101 };
+    assert_eq!(book.check(shard(0), 201.into(), 0), Err(error));
+}
