@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     (
         "ashlar",
         &[
@@ -52,6 +52,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("ashlar-rsema1d", &[]),
     ("ashlar-disk", &[]),
     ("ashlar-chunker", &[]),
+    ("ashlar-compute-api", &[]),
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.

@@ -26,6 +26,7 @@ fn sources() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = [
         "src",
         "chunker/src",
+        "compute-jobs/api/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",
