@@ -3,8 +3,6 @@
 //! Invariant: these declarations are those of `chain/contracts/`; what a call returns is decoded strictly, and no
 //! contract at an address is an error of its own. Deliberately knows nothing of when something is called.
 
-#[cfg(test)]
-mod as_compiled;
 mod interfaces;
 
 pub use interfaces::{ICommitmentRegistry, IDaQuorum};
@@ -75,3 +73,6 @@ pub async fn view<C: SolCall>(
     };
     C::abi_decode_returns_validate(&answer).map_err(|_| ContractError::Answer { contract })
 }
+
+#[cfg(test)]
+mod tests;

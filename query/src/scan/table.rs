@@ -9,7 +9,7 @@ use ashlar_objects::pinning::PinnedObject;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{ColumnStatistics, Statistics};
+use datafusion::common::{ColumnStatistics, DFSchema, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
@@ -19,7 +19,10 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::metrics::MetricBuilder;
@@ -139,7 +142,8 @@ impl ObjectsTable {
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
         let (groups, statistics) =
             compute_all_files_statistics(groups, self.schema(), with_statistics, false)?;
-        let source = self.source(pins, &state.runtime_env().memory_pool);
+        let predicate = self.predicate(state, pins, filters)?;
+        let source = self.source(pins, &state.runtime_env().memory_pool, predicate);
         let count = |name, objects| MetricBuilder::new(source.metrics()).global_counter(name).add(objects);
         count("objects_matched", objects.len());
         count("objects_pruned", objects.len() - files_count);
@@ -160,7 +164,25 @@ impl ObjectsTable {
         }
     }
 
-    fn source(&self, pins: &Pins, memory: &Arc<dyn MemoryPool>) -> Arc<dyn FileSource> {
+    /// What rows of a page must pass, to leave row groups out. Of what is planned whole the optimizer says it.
+    fn predicate(
+        &self,
+        state: &dyn Session,
+        pins: &Pins,
+        filters: &[Expr],
+    ) -> DataFusionResult<Option<Arc<dyn PhysicalExpr>>> {
+        let filter = pins.following(&self.location).and_then(|_| conjunction(filters.iter().cloned()));
+        let Some(filter) = filter else { return Ok(None) };
+        let columns = DFSchema::try_from(self.schema())?;
+        state.create_physical_expr(unnormalize_col(filter), &columns).map(Some)
+    }
+
+    fn source(
+        &self,
+        pins: &Pins,
+        memory: &Arc<dyn MemoryPool>,
+        predicate: Option<Arc<dyn PhysicalExpr>>,
+    ) -> Arc<dyn FileSource> {
         if self.format.kind != FormatKind::Parquet {
             return self.format.unpacked().to_datafusion().file_source(self.schema.clone());
         }
@@ -176,7 +198,10 @@ impl ObjectsTable {
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true)
             .with_parquet_file_reader_factory(Arc::new(reader));
-        Arc::new(source)
+        match predicate {
+            Some(predicate) => Arc::new(source.with_predicate(predicate)),
+            None => Arc::new(source),
+        }
     }
 
     /// Says how text files are to be read; answers the number of that, and the rows of a batch.

@@ -1,3 +1,5 @@
+//! Jobs and units under any order of what can happen to them.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Heads of the same events however they came, and of others never.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -36,6 +36,8 @@ async fn all_objects_are_read_page_by_page() {
     }
     let of_one = "SELECT count(*), min(p), max(p) FROM 's3://data/many/' WHERE p = 1";
     assert_eq!(bench.rows(of_one).await, "833|1|1");
+    let told = bench.rows("EXPLAIN ANALYZE SELECT n FROM 's3://data/many/' WHERE n = 2222").await;
+    assert!(told.contains("row_groups_pruned_statistics=2.50 K total → 1 matched"), "{told}");
     // Twice in one statement, each with pages of its own.
     let join = "SELECT count(*) FROM 's3://data/text/' a JOIN 's3://data/text/' b ON a.n = b.n";
     assert_eq!(bench.rows(join).await, OBJECTS.to_string());

@@ -34,9 +34,17 @@ struct State {
     generations: BTreeMap<String, u64>,
 }
 
+impl State {
+    /// The folder of a new table: that of its name, unless a table that was renamed still has it.
+    fn free_folder(&self, name: &str, id: u64) -> String {
+        if self.generations.contains_key(name) { format!("{name}-{id}") } else { name.to_owned() }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Change {
-    Create(String, u64, i64),
+    /// A name, an id, a row, and the folder once it is chosen.
+    Create(String, u64, i64, Option<String>),
     Insert(String, i64, u64),
     Overwrite(String, i64, u64),
     Drop(String),
@@ -46,7 +54,9 @@ enum Change {
 impl Change {
     fn sql(&self) -> String {
         match self {
-            Self::Create(name, _, n) => format!("CREATE TABLE s.{name} AS SELECT CAST({n} AS BIGINT) AS n"),
+            Self::Create(name, _, n, _) => {
+                format!("CREATE TABLE s.{name} AS SELECT CAST({n} AS BIGINT) AS n")
+            }
             Self::Insert(name, n, _) => format!("INSERT INTO s.{name} SELECT {n}"),
             Self::Overwrite(name, n, _) => format!("INSERT OVERWRITE s.{name} SELECT {n}"),
             Self::Drop(name) => format!("DROP TABLE s.{name}"),
@@ -57,12 +67,13 @@ impl Change {
     /// What the statement does to what its session sees, or its error.
     fn apply(&self, state: &mut State) -> Result<(), &'static str> {
         match self {
-            Self::Create(name, id, n) => {
-                if state.tables.contains_key(name) || state.generations.contains_key(name) {
+            Self::Create(name, id, n, chosen) => {
+                if state.tables.contains_key(name) {
                     return Err("42P07");
                 }
-                let table = Table { id: *id, folder: name.clone(), rows: BTreeSet::from([*n]) };
-                state.generations.insert(name.clone(), *id);
+                let folder = chosen.clone().unwrap_or_else(|| state.free_folder(name, *id));
+                let table = Table { id: *id, folder: folder.clone(), rows: BTreeSet::from([*n]) };
+                state.generations.insert(folder, *id);
                 state.tables.insert(name.clone(), table);
             }
             Self::Insert(name, n, generation) | Self::Overwrite(name, n, generation) => {
@@ -113,9 +124,18 @@ impl Open {
     }
 
     fn change(&mut self, change: &Change) -> Result<(), &'static str> {
+        let change = &match change {
+            Change::Create(name, id, n, None) => {
+                Change::Create(name.clone(), *id, *n, Some(self.seen.free_folder(name, *id)))
+            }
+            other => other.clone(),
+        };
         let folder = |name: &String| self.seen.tables.get(name).map(|table| table.folder.clone());
         let mut relies = match change {
-            Change::Create(name, ..) => vec![Relies::OnName(name.clone()), Relies::OnFolder(name.clone())],
+            Change::Create(name, _, _, chosen) => {
+                let folder = chosen.clone().map(Relies::OnFolder);
+                [vec![Relies::OnName(name.clone())], folder.into_iter().collect()].concat()
+            }
             Change::Insert(name, ..) => vec![Relies::OnName(name.clone())],
             Change::Overwrite(name, ..) | Change::Drop(name) => {
                 [vec![Relies::OnName(name.clone())], folder(name).map(Relies::OnFolder).into_iter().collect()]
@@ -181,7 +201,7 @@ impl Run {
         let (n, id) = (i64::try_from(self.next).unwrap(), self.next);
         let name = |random: &mut StdRng| NAMES[random.random_range(0..NAMES.len())].to_owned();
         match self.random.random_range(0..10) {
-            0..2 => Change::Create(name(&mut self.random), id, n),
+            0..2 => Change::Create(name(&mut self.random), id, n, None),
             2..6 => Change::Insert(name(&mut self.random), n, id),
             6..8 => Change::Overwrite(name(&mut self.random), n, id),
             8 => Change::Drop(name(&mut self.random)),
