@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ashlar_compute_api::inference::{Generate, Inference, InferenceError, Message, Model, Role, Sampling};
+use ashlar_compute_api::inference::{
+    Classifications, Classify, Embeddings, Generate, Inference, InferenceError, Message, Model, Piece,
+    Prompt, Role, Sampling,
+};
 use ashlar_compute_api::jobs::{
     Job, JobEvent, JobRefusal, JobSpec, JobState, Jobs, JobsError, Kind, Limits, Output, QueryStage,
     StageError, Statement, Submitted, Unit, UnitEnd, UnitEvent, UnitInput, UnitResult, UnitState, input_root,
@@ -31,37 +34,49 @@ impl Inference for Echo {
         &self.0
     }
 
+    async fn units(&self, prompt: &Prompt) -> Result<u64, InferenceError> {
+        Ok(u64::try_from(said(prompt).chars().count()).unwrap())
+    }
+
     async fn generate(
         &self,
         request: Generate,
-    ) -> Result<BoxStream<'static, Result<Event, InferenceError>>, InferenceError> {
-        let text: String = request.messages.iter().map(|message| message.text.as_str()).collect();
-        let units = u64::try_from(text.chars().count()).unwrap();
+    ) -> Result<BoxStream<'static, Result<Piece, InferenceError>>, InferenceError> {
+        let (units, text) = (self.units(&request.prompt).await?, said(&request.prompt));
         let maximum = self.0.context_units_max;
         if units + request.units_max > maximum {
             return Err(InferenceError::TooLong { units: units + request.units_max, maximum });
         }
-        let mut events = vec![Event::Request { request_hash: request.request_hash }];
+        let piece = |events, text: &str| Piece { events, text: text.into(), likelihoods: Vec::new() };
+        let mut pieces = vec![piece(vec![Event::Request { request_hash: request.request_hash }], "")];
         for choice in 0..request.choices {
-            events.extend(text.chars().map(|scalar| Event::Text { choice, scalar }));
+            let mut events: Vec<Event> = text.chars().map(|scalar| Event::Text { choice, scalar }).collect();
             events.push(Event::Finish { choice, reason: FinishReason::Stop });
+            pieces.push(piece(events, &text));
         }
-        events.push(Event::Usage { asked: units, answered: units * u64::from(request.choices) });
-        Ok(stream::iter(events).map(Ok).boxed())
+        let usage = Event::Usage { asked: units, answered: units * u64::from(request.choices) };
+        pieces.push(piece(vec![usage], ""));
+        Ok(stream::iter(pieces).map(Ok).boxed())
     }
 
-    async fn embed(&self, texts: Vec<String>) -> Result<Vec<Vec<f32>>, InferenceError> {
-        Ok(texts.iter().map(|text| vec![text.len() as f32]).collect())
+    async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, InferenceError> {
+        let vectors: Vec<_> = texts.iter().map(|text| vec![text.len() as f32]).collect();
+        Ok(Embeddings { vectors, units: u64::try_from(texts.len()).unwrap() })
     }
 
-    async fn classify(
-        &self,
-        texts: Vec<String>,
-        labels: Vec<String>,
-    ) -> Result<Vec<Vec<f32>>, InferenceError> {
+    async fn classify(&self, request: Classify) -> Result<Classifications, InferenceError> {
         let score =
             |text: &String, label: &String| if text.contains(label) { 0.0 } else { f32::NEG_INFINITY };
-        Ok(texts.iter().map(|text| labels.iter().map(|label| score(text, label)).collect()).collect())
+        let scores = |text| request.labels.iter().map(|label| score(text, label)).collect();
+        let log_probabilities = request.texts.iter().map(scores).collect();
+        Ok(Classifications { log_probabilities, units: u64::try_from(request.texts.len()).unwrap() })
+    }
+}
+
+fn said(prompt: &Prompt) -> String {
+    match prompt {
+        Prompt::Chat(messages) => messages.iter().map(|message| message.text.as_str()).collect(),
+        Prompt::Text(text) => text.clone(),
     }
 }
 
@@ -160,11 +175,18 @@ fn echo() -> Echo {
 fn say(text: &str) -> Generate {
     Generate {
         request_hash: root(text),
-        messages: vec![Message { role: Role::User, text: text.into() }],
+        prompt: Prompt::Chat(vec![Message { role: Role::User, text: text.into() }]),
         choices: 2,
         units_max: 10,
-        sampling: Sampling { temperature: 0.0, top_p: 1.0, seed: 0 },
+        sampling: Sampling {
+            temperature: 0.0,
+            top_p: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            seed: 0,
+        },
         stop: Vec::new(),
+        log_probabilities: None,
     }
 }
 
@@ -175,26 +197,27 @@ async fn work(unit: Unit, row: &str, runtime: &dyn Inference) -> Unit {
     let fence = unit.last_fence;
     let begin = || Transcript::begin(LockId([2; 32]), unit.shard.job, unit.shard.number, fence);
     let (mut sent, mut arrived) = (begin(), begin());
-    let mut events = match runtime.generate(say(row)).await {
-        Ok(events) => events,
+    let mut pieces = match runtime.generate(say(row)).await {
+        Ok(pieces) => pieces,
         Err(error) => {
             let fail = UnitEvent::Fail { fence, reason: error.to_string(), is_final: true };
             return unit.apply(fail, 0).unwrap().0;
         }
     };
     let (mut text, mut usage) = (String::new(), 0);
-    while let Some(event) = events.next().await {
-        let event = event.unwrap();
-        sent.push(&event).unwrap();
-        match event {
-            Event::Text { choice, scalar } => {
-                arrived.text(choice, &scalar.to_string()).unwrap();
-                text.push(scalar);
+    while let Some(piece) = pieces.next().await {
+        for event in piece.unwrap().events {
+            sent.push(&event).unwrap();
+            match event {
+                Event::Text { choice, scalar } => {
+                    arrived.text(choice, &scalar.to_string()).unwrap();
+                    text.push(scalar);
+                }
+                other => drop(arrived.push(&other).unwrap()),
             }
-            other => drop(arrived.push(&other).unwrap()),
-        }
-        if let Event::Usage { asked, answered } = event {
-            usage = asked + answered;
+            if let Event::Usage { asked, answered } = event {
+                usage = asked + answered;
+            }
         }
     }
     assert_eq!(sent, arrived);
@@ -261,8 +284,10 @@ fn a_runtime_embeds_and_classifies() {
     block_on(async {
         let runtime = echo();
         let texts = || vec!["some spam".to_owned(), "ham".to_owned()];
-        assert_eq!(runtime.embed(texts()).await, Ok(vec![vec![9.0], vec![3.0]]));
-        let scores = runtime.classify(texts(), vec!["ham".into(), "spam".into()]).await.unwrap();
+        assert_eq!(runtime.embed(texts()).await.unwrap().vectors, [[9.0], [3.0]]);
+        let labels = vec!["ham".into(), "spam".into()];
+        let request = Classify { texts: texts(), labels, instructions: None };
+        let scores = runtime.classify(request).await.unwrap().log_probabilities;
         assert_eq!(scores, [[f32::NEG_INFINITY, 0.0], [0.0, f32::NEG_INFINITY]]);
         assert_eq!(runtime.model().root, root("echo"));
     });
