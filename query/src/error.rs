@@ -21,6 +21,7 @@ pub enum SqlState {
     DataException,
     NumericValueOutOfRange,
     DivisionByZero,
+    CardinalityViolation,
     InvalidTextRepresentation,
     ActiveTransaction,
     NoActiveTransaction,
@@ -69,6 +70,7 @@ impl SqlState {
             Self::DataException => "22000",
             Self::NumericValueOutOfRange => "22003",
             Self::DivisionByZero => "22012",
+            Self::CardinalityViolation => "21000",
             Self::InvalidTextRepresentation => "22P02",
             Self::ActiveTransaction => "25001",
             Self::NoActiveTransaction => "25P01",
@@ -318,6 +320,8 @@ fn of_arrow(error: &ArrowError) -> SqlError {
     let state = match error {
         ArrowError::DivideByZero => SqlState::DivisionByZero,
         ArrowError::ArithmeticOverflow(_) => SqlState::NumericValueOutOfRange,
+        // Its words for a number that the other type cannot hold; of texts it says "string".
+        ArrowError::CastError(why) if why.starts_with("Can't cast value") => SqlState::NumericValueOutOfRange,
         ArrowError::CastError(_) | ArrowError::ParseError(_) => SqlState::InvalidTextRepresentation,
         ArrowError::NotYetImplemented(_) => SqlState::FeatureNotSupported,
         ArrowError::SchemaError(_) => SqlState::DatatypeMismatch,

@@ -6,8 +6,11 @@
 mod average;
 mod division;
 mod lengths;
+mod nulled;
 mod pushdown;
+mod rounding;
 mod select;
+mod single;
 
 use std::sync::Arc;
 
@@ -19,7 +22,8 @@ pub(crate) use self::select::mend;
 /// What every session begins with.
 pub(crate) fn base(config: SessionConfig) -> SessionState {
     let state = SessionStateBuilder::new().with_default_features().with_config(config).build();
-    let rules = state.physical_optimizers().iter().map(|rule| pushdown::guarded(Arc::clone(rule))).collect();
+    let rules = state.physical_optimizers().iter().map(|rule| pushdown::guarded(Arc::clone(rule)));
+    let rules = std::iter::once(nulled::rule()).chain(rules).collect();
     let logical = state.optimizers().iter().map(|rule| pushdown::guarded_logical(Arc::clone(rule))).collect();
     let planners =
         std::iter::once(division::planner()).chain(state.expr_planners().iter().cloned()).collect();
@@ -28,9 +32,11 @@ pub(crate) fn base(config: SessionConfig) -> SessionState {
     let mut functions: Vec<_> = state.aggregate_functions().values().cloned().collect();
     functions.retain(|function| function.name() != averages.name());
     functions.push(averages);
+    functions.push(single::function());
     SessionStateBuilder::new_from_existing(state)
         .with_optimizer_rules(logical)
         .with_physical_optimizer_rules(rules)
+        .with_analyzer_rule(rounding::rule())
         .with_expr_planners(planners)
         .with_scalar_functions(scalars)
         .with_aggregate_functions(functions)

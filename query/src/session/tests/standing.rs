@@ -261,3 +261,42 @@ async fn answers_that_datafusion_alone_gets_wrong() {
     // b.n + 1 is a's n: b is not a multiple of three, a is.
     assert_eq!(bench.rows(sql).await, "333");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_ordered_by_what_an_outer_join_makes_null() {
+    let bench = Bench::new().await;
+    let few = |column: &str, n: usize| {
+        let values: Vec<_> = (0..n).rev().map(|value| format!("({value})")).collect();
+        format!("(VALUES {}) AS v({column})", values.join(", "))
+    };
+    let side = format!("(SELECT x, 1 AS one FROM {}) AS q", few("x", 2));
+    let joined = format!("FROM {} LEFT JOIN {side} ON k = x", few("k", 4));
+    let sql = format!("SELECT one, k {joined} ORDER BY one NULLS LAST, k");
+    assert_eq!(bench.rows(&sql).await, "1|0\n1|1\n|2\n|3");
+    let sql = format!("SELECT one, k {joined} ORDER BY one NULLS FIRST, k LIMIT 3");
+    assert_eq!(bench.rows(&sql).await, "|2\n|3\n1|0");
+    let rolled = "SELECT a, b, count(*) FROM (SELECT 7 AS a, x AS b FROM (VALUES (1), (2)) AS v(x)) AS t \
+                  GROUP BY ROLLUP (a, b) ORDER BY a NULLS FIRST, b NULLS FIRST";
+    assert_eq!(bench.rows(rolled).await, "||2\n7||2\n7|1|1\n7|2|1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_an_integer_is_rounded() {
+    let bench = Bench::new().await;
+    let halves = "(VALUES (0.5), (1.5), (2.5), (-0.5), (-1.5)) AS t(x)";
+    let sql = format!("SELECT CAST(x AS int), CAST(CAST(x AS decimal(4, 2)) AS smallint) FROM {halves}");
+    assert_eq!(bench.rows(&sql).await, "0|1\n2|2\n2|3\n0|-1\n-2|-2");
+    assert_eq!(bench.rows("SELECT CAST(2.51 AS int) + 1, CAST(NULL AS int), CAST('7' AS int)").await, "4||7");
+    assert_eq!(bench.error("SELECT CAST(3e9 AS int)").await.state.code(), "22003");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scalar_subquery_needs_no_aggregate() {
+    let bench = Bench::new().await;
+    let (outer, inner) = ("(VALUES (1), (2), (3)) AS o(k)", "(VALUES (1, 'a'), (2, 'b')) AS i(k, name)");
+    let sql =
+        format!("SELECT k, (SELECT i.name FROM {inner} WHERE i.k = o.k) AS name FROM {outer} ORDER BY k");
+    assert_eq!(bench.rows(&sql).await, "1|a\n2|b\n3|");
+    assert_eq!(bench.error(&format!("SELECT (SELECT name FROM {inner})")).await.state.code(), "21000");
+    assert_eq!(bench.rows(&format!("SELECT (SELECT name FROM {inner} WHERE i.k = 2)")).await, "b");
+}
