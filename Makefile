@@ -10,7 +10,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ASHLAR_CACHE)/tools/bin/cargo-deny
 
 .NOTPARALLEL:
-.PHONY: help build release test fmt lint unit deny advisories contracts conformance chain crash bench
+.PHONY: help build release test fmt lint models unit deny advisories contracts conformance chain crash bench
 
 help: ## What can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,7 +30,10 @@ lint: ## Format and clippy, warnings are errors.
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-unit: ## Unit, property, crash and whole-system tests of every crate.
+models: ## The models that tests run, fetched on the first use.
+	ops/models/fetch
+
+unit: models ## Unit, property, crash and whole-system tests of every crate.
 	cargo test --locked --workspace --no-fail-fast
 
 deny: $(CARGO_DENY) ## Licences, sources and banned crates of all dependencies.

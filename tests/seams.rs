@@ -27,6 +27,8 @@ fn sources() -> Vec<PathBuf> {
         "src",
         "chunker/src",
         "compute-jobs/api/src",
+        "compute-jobs/runtime/src",
+        "compute-jobs/runtime/kernels/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",
@@ -50,7 +52,7 @@ fn sources() -> Vec<PathBuf> {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
             let is_test = matches!(
                 name.as_str(),
-                "tests" | "tests.rs" | "testing.rs" | "vectors.rs" | "use_case_tests.rs"
+                "tests" | "tests.rs" | "testing.rs" | "synthetic.rs" | "vectors.rs" | "use_case_tests.rs"
             );
             if path.is_dir() && !is_test {
                 folders.push(path);
