@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     (
         "ashlar",
         &[
@@ -53,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("ashlar-disk", &[]),
     ("ashlar-chunker", &[]),
     ("ashlar-compute-api", &[]),
+    ("ashlar-openai", &["ashlar-compute-api", "ashlar-objects"]),
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
