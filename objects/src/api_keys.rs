@@ -51,7 +51,7 @@ struct Inner {
     clock: Clock,
     /// The store's: what takes an allowance out is not stopped half-way by a client that vanishes.
     tasks: TaskTracker,
-    /// One for each key that has spent something here.
+    /// One for each key that spent something here since all was last given back.
     meters: Mutex<HashMap<String, Arc<Meter>>>,
 }
 

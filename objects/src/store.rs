@@ -19,7 +19,7 @@ use crate::lifecycle::{LifecycleDay, Worker};
 use crate::log::Publishing;
 use crate::users::Users;
 
-/// How often lapsed rows are looked for.
+/// How often lapsed rows are looked for, and what API keys had set aside is given back.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a store is made of.
@@ -116,6 +116,9 @@ impl Store {
                 }
                 if let Err(error) = store.expire().await {
                     tracing::warn!(%error, "looking for lapsed rows failed; it is tried again");
+                }
+                if let Err(error) = store.api_keys().give_back().await {
+                    tracing::warn!(%error, "giving back what API keys had set aside failed; it is tried again");
                 }
             }
         });

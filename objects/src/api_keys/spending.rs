@@ -21,8 +21,6 @@ use crate::transaction::{self, ATTEMPTS_MAX, Transaction, back_off};
 pub const ALLOWANCE_RESERVATIONS: u128 = 16;
 /// No more than this share of what is left of a cap is taken ahead, so that little lies about when it runs out.
 const REST_SHARE: u128 = 8;
-/// Keys with an allowance in memory; above it, those that have nothing left are forgotten.
-const METERS_MAX: usize = 10_000;
 
 /// A key's allowance in this process.
 #[derive(Debug, Default)]
@@ -86,14 +84,18 @@ impl ApiKeys {
             return Ok(reserved(&meter));
         }
         let _turn = meter.turn.lock().await;
-        if meter.take(amount) {
-            return Ok(reserved(&meter));
+        for _ in 0..ATTEMPTS_MAX {
+            if meter.take(amount) {
+                return Ok(reserved(&meter));
+            }
+            let missing = amount.saturating_sub(*meter.available.lock());
+            let (keys, id, into) = (self.clone(), id.to_owned(), Arc::clone(&meter));
+            let taking =
+                self.inner.tasks.spawn(async move { keys.take_out(&id, amount, missing, &into).await });
+            taking.await.map_err(|e| Error::internal("taking out an allowance", e))??;
+            // Others, who do not wait here, may have been given of it meanwhile.
         }
-        let missing = amount.saturating_sub(*meter.available.lock());
-        let (keys, id, into) = (self.clone(), id.to_owned(), Arc::clone(&meter));
-        let taking = self.inner.tasks.spawn(async move { keys.take_out(&id, amount, missing, &into).await });
-        taking.await.map_err(|e| Error::internal("taking out an allowance", e))??;
-        if meter.take(amount) { Ok(reserved(&meter)) } else { Err(Error::ConditionalConflict.into()) }
+        Err(Error::ConditionalConflict.into())
     }
 
     /// Counts an allowance as spent and puts it into the meter.
@@ -137,7 +139,8 @@ impl ApiKeys {
         self.inner.meters.lock().get(id).map_or(0, |meter| *meter.available.lock())
     }
 
-    /// Gives back to their keys what was taken out and not spent: in an orderly end, or when gateways have long been idle.
+    /// Gives back to their keys what was taken out and not spent: in an orderly end, and now and then, so that no gateway sits
+    /// on what another could spend.
     pub async fn give_back(&self) -> Result<(), ApiKeysError> {
         let meters: Vec<(String, Arc<Meter>)> =
             self.inner.meters.lock().iter().map(|(id, meter)| (id.clone(), Arc::clone(meter))).collect();
@@ -155,6 +158,11 @@ impl ApiKeys {
                 return Err(error.into());
             }
         }
+        // Nobody can have one in hand that is not counted here: hands are given out under this lock.
+        self.inner
+            .meters
+            .lock()
+            .retain(|_, meter| Arc::strong_count(meter) > 1 || *meter.available.lock() > 0);
         Ok(())
     }
 
@@ -178,10 +186,6 @@ impl ApiKeys {
     }
 
     fn meter(&self, id: &str) -> Arc<Meter> {
-        let mut meters = self.inner.meters.lock();
-        if meters.len() >= METERS_MAX && !meters.contains_key(id) {
-            meters.retain(|_, meter| Arc::strong_count(meter) > 1 || *meter.available.lock() > 0);
-        }
-        Arc::clone(meters.entry(id.to_owned()).or_default())
+        Arc::clone(self.inner.meters.lock().entry(id.to_owned()).or_default())
     }
 }
