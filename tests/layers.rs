@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "ashlar-disk",
             "ashlar-metadata",
             "ashlar-objects",
+            "ashlar-openai",
             "ashlar-query",
             "ashlar-query-doors",
             "ashlar-s3-gateway",
