@@ -54,6 +54,7 @@ contracts: ## Contracts: artifacts, vectors and gas are as committed; unit, fuzz
 conformance: build ## Unchanged S3 and SQL clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
 	ops/conformance/sql/run --bin $(ASHLAR_BIN)
+	ops/conformance/openai/run
 
 chain: ## Unchanged clients of Ethereum against the dev chain; what they need is installed on the first use.
 	cargo build --locked --package ashlar-dev-chain --example serve

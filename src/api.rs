@@ -8,6 +8,7 @@ pub(crate) mod answers;
 mod buckets;
 mod credentials;
 mod health;
+mod keys;
 mod listener;
 mod metrics_page;
 mod nodes;
@@ -99,6 +100,8 @@ fn router(server: Arc<Server>) -> Router {
         .route("/users/{name}", get(users::show).delete(users::remove))
         .route("/users/{name}/keys", get(users::list_keys).post(users::add_key))
         .route("/users/{name}/keys/{access_key}", delete(users::remove_key))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", delete(keys::remove))
         .route("/buckets", get(buckets::list))
         .route("/buckets/{name}", get(buckets::show))
         .route("/buckets/{name}/durable-when", get(buckets::durability).put(buckets::set_durability))

@@ -57,6 +57,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<UsersCommand>,
     },
+    /// API keys, with which programs sign in to the OpenAI-compatible API
+    Keys {
+        #[command(flatten)]
+        server: ServerAddress,
+        #[command(subcommand)]
+        command: Option<ApiKeysCommand>,
+    },
     /// Buckets that you may see
     Buckets {
         #[command(flatten)]
@@ -340,6 +347,42 @@ pub(crate) enum KeysCommand {
         user: String,
         /// The access key
         access_key: String,
+    },
+}
+
+/// `ashlar keys …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ApiKeysCommand {
+    /// Your API keys; root sees everybody's
+    List {
+        /// Of one user
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// Make an API key; it is shown this once
+    Create {
+        /// What you call it
+        name: String,
+        /// For another user
+        #[arg(long)]
+        user: Option<String>,
+        /// From when on it is nothing any more, like 2030-01-31T00:00:00Z
+        #[arg(long, value_name = "MOMENT")]
+        expires: Option<String>,
+        /// Only these routes: chat, completions, embeddings, models, files, batches, fine_tuning
+        #[arg(long = "route", value_delimiter = ',', value_name = "ROUTE,…")]
+        routes: Vec<String>,
+        /// Only these models, by name or content root
+        #[arg(long = "model", value_delimiter = ',', value_name = "MODEL,…")]
+        models: Vec<String>,
+        /// The most that it may spend, in wei
+        #[arg(long, value_name = "WEI")]
+        spend_cap: Option<String>,
+    },
+    /// Remove an API key; it stops working at once
+    Delete {
+        /// Its id
+        id: String,
     },
 }
 

@@ -10,10 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::BucketsPage;
-use crate::api::answers::{Bucket, BucketDurability, NewKey, NewUser, Node, Status, User};
+use crate::api::answers::{
+    ApiKey, ApiKeysPage, Bucket, BucketDurability, NewApiKey, NewApiKeyAnswer, NewKey, NewUser, Node, Status,
+    User,
+};
 use crate::client::Client;
 use crate::command_line::{
-    BucketsCommand, KeysCommand, NodesCommand, ServerAddress, SqlFormat, UsersCommand,
+    ApiKeysCommand, BucketsCommand, KeysCommand, NodesCommand, ServerAddress, SqlFormat, UsersCommand,
 };
 use crate::output::{bytes, facts, print, print_bytes, table};
 
@@ -144,6 +147,65 @@ async fn keys(server: &ServerAddress, client: &Client, command: KeysCommand) -> 
             client.delete(&format!("/api/users/{}/keys/{}", segment(&user), segment(&access_key))).await?;
             done(server, format!("access key {access_key} of {user} is removed\n"))
         }
+    }
+}
+
+/// `ashlar keys …`
+pub(crate) async fn api_keys(server: &ServerAddress, command: Option<ApiKeysCommand>) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
+    match command.unwrap_or(ApiKeysCommand::List { user: None }) {
+        ApiKeysCommand::List { user } => {
+            let of_user = user.map(|user| format!("user={}", segment(&user)));
+            let mut keys: Vec<ApiKey> = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                let after_key = after.map(|after| format!("after={}", segment(&after)));
+                let query: Vec<String> = of_user.iter().cloned().chain(after_key).collect();
+                let page: ApiKeysPage = client.get(&format!("/api/keys?{}", query.join("&"))).await?;
+                keys.extend(page.keys);
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+            show(server, &keys, |keys| {
+                let row = |key: &ApiKey| {
+                    let cap = key.spend_cap.as_ref().map(|cap| format!(" of {cap}")).unwrap_or_default();
+                    vec![
+                        key.id.clone(),
+                        key.name.clone(),
+                        key.user.clone(),
+                        key.expires.clone().unwrap_or_else(|| "never".to_owned()),
+                        format!("{}{cap}", key.spent),
+                        scope(key),
+                    ]
+                };
+                let rows: Vec<Vec<String>> = keys.iter().map(row).collect();
+                table(&["id", "name", "user", "expires", "spent, wei", "for"], &rows)
+            })
+        }
+        ApiKeysCommand::Create { name, user, expires, routes, models, spend_cap } => {
+            let some = |items: Vec<String>| Some(items).filter(|items| !items.is_empty());
+            let (routes, models) = (some(routes), some(models));
+            let new = NewApiKey { name, user, expires, routes, models, spend_cap };
+            let made: NewApiKeyAnswer = client.post("/api/keys", &new).await?;
+            show(server, &made, |made| {
+                let lines = [("id", made.key.id.clone()), ("API key", made.secret.clone())];
+                format!("{}\nThe API key is not shown again.\n", facts(&lines))
+            })
+        }
+        ApiKeysCommand::Delete { id } => {
+            client.delete(&format!("/api/keys/{}", segment(&id))).await?;
+            done(server, format!("API key {id} is removed\n"))
+        }
+    }
+}
+
+fn scope(key: &ApiKey) -> String {
+    let list = |items: &Option<Vec<String>>| items.as_ref().map(|items| items.join(" "));
+    match (list(&key.routes), list(&key.models)) {
+        (None, None) => "everything".to_owned(),
+        (routes, models) => [routes, models].into_iter().flatten().collect::<Vec<_>>().join("; "),
     }
 }
 

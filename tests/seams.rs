@@ -29,6 +29,7 @@ fn sources() -> Vec<PathBuf> {
         "compute-jobs/api/src",
         "compute-jobs/runtime/src",
         "compute-jobs/runtime/kernels/src",
+        "compute-jobs/openai/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",

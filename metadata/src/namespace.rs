@@ -6,6 +6,7 @@
 //!
 //! Deliberately knows no use case: which rows change together is decided above, in objects.
 
+pub mod api_keys;
 pub mod blobs;
 pub mod buckets;
 pub mod cluster;

@@ -12,6 +12,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test may panic"))]
 
 pub mod access;
+pub mod api_keys;
 mod attributes;
 mod buckets;
 mod checksums;

@@ -10,6 +10,7 @@ use ashlar_storage_node::ShardService;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api_keys::ApiKeys;
 use crate::buckets::BucketCache;
 use crate::clock::Clock;
 use crate::data::{DataConfig, DataPath, DataStats};
@@ -18,7 +19,7 @@ use crate::lifecycle::{LifecycleDay, Worker};
 use crate::log::Publishing;
 use crate::users::Users;
 
-/// How often lapsed rows are looked for.
+/// How often lapsed rows are looked for, and what API keys had set aside is given back.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a store is made of.
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub(crate) kv: Arc<dyn OrderedKv>,
     pub(crate) data: DataPath,
     pub(crate) users: Users,
+    pub(crate) api_keys: ApiKeys,
     pub(crate) buckets: BucketCache,
     pub(crate) publishing: Publishing,
     pub(crate) lifecycle: Worker,
@@ -73,14 +75,20 @@ impl Store {
             publishing.durability.clone(),
         )
         .await?;
+        let api_keys = ApiKeys::new(Arc::clone(&kv), clock.clone(), tasks.clone());
         let (buckets, lifecycle) = (BucketCache::default(), Worker::new(lifecycle_day));
-        let inner = Inner { kv, data, users, buckets, publishing, lifecycle, clock, tasks };
+        let inner = Inner { kv, data, users, api_keys, buckets, publishing, lifecycle, clock, tasks };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Users and their keys.
     pub fn users(&self) -> &Users {
         &self.inner.users
+    }
+
+    /// API keys and what they spend.
+    pub fn api_keys(&self) -> &ApiKeys {
+        &self.inner.api_keys
     }
 
     /// Counters and gauges of the data path, for the metrics page.
@@ -109,12 +117,19 @@ impl Store {
                 if let Err(error) = store.expire().await {
                     tracing::warn!(%error, "looking for lapsed rows failed; it is tried again");
                 }
+                if let Err(error) = store.api_keys().give_back().await {
+                    tracing::warn!(%error, "giving back what API keys had set aside failed; it is tried again");
+                }
             }
         });
     }
 
-    /// Waits until every commit under way has ended. New ones are still taken: stop the front doors first.
+    /// Waits until every commit under way has ended, and gives back what API keys had set aside. New ones are still taken:
+    /// stop the front doors first.
     pub async fn drain(&self) {
+        if let Err(error) = self.inner.api_keys.give_back().await {
+            tracing::warn!(%error, "what API keys had set aside counts as spent");
+        }
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

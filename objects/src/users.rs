@@ -29,6 +29,7 @@ pub use bootstrap::RootCredentials;
 pub use manage::USERS_PAGE_MAX;
 pub use names::{check_access_key, check_secret, check_user_name};
 pub use seal::{KeyRing, MasterKey, MasterKeyError, SealError};
+pub(crate) use secret::random_bytes;
 pub use secret::{NewAccessKey, SecretKey};
 
 /// How long an access key is believed without asking metadata again.

@@ -145,6 +145,70 @@ pub(crate) struct NewKey {
     pub(crate) secret_key: String,
 }
 
+/// `POST /api/keys`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewApiKey {
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// Whose; the caller's own where there is none.
+    #[serde(default)]
+    pub(crate) user: Option<String>,
+    /// From when on it is nothing any more, RFC 3339.
+    #[serde(default)]
+    pub(crate) expires: Option<String>,
+    /// Routes that it opens; all where there is none.
+    #[serde(default)]
+    pub(crate) routes: Option<Vec<String>>,
+    /// Models that it may ask, by name or content root; all where there is none.
+    #[serde(default)]
+    pub(crate) models: Option<Vec<String>>,
+    /// The most that it may spend, in wei; a decimal number.
+    #[serde(default)]
+    pub(crate) spend_cap: Option<String>,
+}
+
+/// An API key that was just made; the only time that it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NewApiKeyAnswer {
+    /// What is known of it.
+    pub(crate) key: ApiKey,
+    /// What programs send.
+    pub(crate) secret: String,
+}
+
+/// An API key, without what programs send.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ApiKey {
+    /// What it is managed by.
+    pub(crate) id: String,
+    /// What its owner calls it.
+    pub(crate) name: String,
+    /// Whose.
+    pub(crate) user: String,
+    /// When it was made, RFC 3339.
+    pub(crate) created: String,
+    /// From when on it is nothing any more, RFC 3339.
+    pub(crate) expires: Option<String>,
+    /// Routes that it opens; all where there is none.
+    pub(crate) routes: Option<Vec<String>>,
+    /// Models that it may ask; all where there is none.
+    pub(crate) models: Option<Vec<String>>,
+    /// The most that it may spend, in wei.
+    pub(crate) spend_cap: Option<String>,
+    /// What it has spent, in wei.
+    pub(crate) spent: String,
+}
+
+/// `GET /api/keys`: a page; `next` goes into `after` for the following one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ApiKeysPage {
+    /// Keys.
+    pub(crate) keys: Vec<ApiKey>,
+    /// Where the next page starts, if there is one.
+    pub(crate) next: Option<String>,
+}
+
 /// `GET /api/buckets/{name}`, and the items of `GET /api/buckets`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Bucket {

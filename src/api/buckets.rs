@@ -95,7 +95,8 @@ fn describe(facts: &BucketFacts) -> Bucket {
     }
 }
 
-fn rfc3339(moment: UnixMillis) -> String {
+/// A moment as people read it; nothing where it is out of their calendar.
+pub(super) fn rfc3339(moment: UnixMillis) -> String {
     let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(moment.0) * 1_000_000);
     moment.ok().and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
 }

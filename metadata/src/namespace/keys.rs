@@ -34,6 +34,7 @@ pub enum Tag {
     PublishGroup = 0x16,
     LifecyclePass = 0x17,
     Scrub = 0x18,
+    ApiKey = 0x19,
     Log = 0x20,
     LogBatch = 0x21,
     LogPlace = 0x22,

@@ -194,12 +194,16 @@ mod tests {
         // What is not walked: secrets before all.
         let secret = ashlar_metadata::namespace::users::access_key_key("AK");
         writes.push(Write::Put { key: secret, value: Bytes::from_static(b"sealed") });
+        let digest = ashlar_metadata::namespace::api_keys::key("0a1b");
+        writes.push(Write::Put { key: digest, value: Bytes::from_static(b"digest") });
         test.kv.commit(Commit { checks: vec![], writes, transaction: None }).await.unwrap();
         let bounds =
             WalkBounds { manifest: u128::MAX, blob: u128::MAX, ..test.store.walk_bounds().await.unwrap() };
         let whole = test.store.walk(&bounds, None, usize::MAX).await.unwrap();
         assert!(whole.cursor.is_none() && whole.rows.len() > 100, "{}", whole.rows.len());
-        assert!(whole.rows.iter().all(|(key, _)| key[0] != Tag::AccessKey as u8));
+        assert!(
+            whole.rows.iter().all(|(key, _)| key[0] != Tag::AccessKey as u8 && key[0] != Tag::ApiKey as u8)
+        );
         for bytes_max in [1, 100, 333, 4000] {
             let (mut rows, mut cursor) = (Vec::new(), None);
             loop {

@@ -16,6 +16,7 @@ use super::{
     check_secret, check_user_name, facts, require_root,
 };
 use crate::access::RequestContext;
+use crate::api_keys;
 use crate::error::Error;
 use crate::transaction::{self, ATTEMPTS_MAX, Transaction, Versioned, back_off};
 
@@ -75,7 +76,7 @@ impl Users {
         Ok((users, next))
     }
 
-    /// Removes a user and all his access keys. Objects of his in others' buckets stay.
+    /// Removes a user with all his access keys and API keys. Objects of his in others' buckets stay.
     ///
     /// Errors: [`UsersError::OwnsBuckets`], and nothing changed. A removal that crashed is finished by another.
     pub async fn remove_user(&self, cx: &RequestContext, name: &str) -> Result<(), UsersError> {
@@ -98,6 +99,7 @@ impl Users {
             transaction.delete(rows::key(&id));
             transaction.delete(rows::name_key(name));
             transaction.put_bytes(rows::changed_key(), Bytes::new());
+            api_keys::remove_all_of(&*snapshot, &id, &mut transaction).await?;
             for access_key in &found.row.access_keys {
                 transaction.delete(rows::access_key_key(access_key));
             }

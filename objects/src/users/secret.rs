@@ -63,7 +63,7 @@ impl NewAccessKey {
 }
 
 /// Random bytes from the system's generator, which no simulation replaces: a seeded secret is none.
-pub(super) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     OsRng.try_fill_bytes(&mut bytes).map_err(|e| Error::internal("asking the system for random bytes", e))?;
     Ok(bytes)
