@@ -48,4 +48,7 @@ pub trait UnitObjects: Send + Sync {
         root: ContentRoot,
         bytes_max: usize,
     ) -> Result<Bytes, UnitObjectsError>;
+
+    /// Removes all objects of a family, which nobody asks for any more.
+    async fn forget(&self, family: JobId) -> Result<(), UnitObjectsError>;
 }
