@@ -8,6 +8,7 @@ use ashlar_compute_api::Amount;
 use ashlar_compute_api::JobId;
 use ashlar_compute_api::jobs::{AttemptEnd, End, JobState, Jobs, UnitState};
 use ashlar_metadata::namespace::NamespaceRow;
+use ashlar_metadata::namespace::keys::Tag;
 use ashlar_metadata::{Direction, KeyRange, MemoryKv, OrderedKv};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -167,9 +168,15 @@ impl World {
         let counts = snapshot.get(&rows::principal("ann")).await.unwrap().unwrap();
         let counts = PrincipalRow::decode(&counts.value).unwrap();
         assert_eq!((counts.open, counts.reserved), (0, Amount::ZERO));
-        for prefix in [rows::open_prefix(), bytes::Bytes::from_static(&[0x37])] {
-            let page = snapshot.scan(KeyRange::prefix(prefix), Direction::Forward, 10).await.unwrap();
-            assert!(page.rows.is_empty(), "indexes name what is open alone");
+        let open = snapshot.scan(KeyRange::prefix(rows::open_prefix()), Direction::Forward, 10).await.unwrap();
+        assert!(open.rows.is_empty(), "the index names what is open alone");
+        let prefix = bytes::Bytes::from_static(&[Tag::JobUnitOpen as u8]);
+        let page = snapshot.scan(KeyRange::prefix(prefix), Direction::Forward, 1_000).await.unwrap();
+        for (key, _) in &page.rows {
+            let id = JobId(key[1..33].try_into().unwrap());
+            let row = self.ledger().row(id).await.unwrap().unwrap();
+            // What a job had that was stopped before it ran goes with the job.
+            assert_eq!(row.progress.input_root, None, "the index names units that are open alone");
         }
     }
 }
