@@ -20,6 +20,7 @@ use crate::access::{
     Access, Acl, Action, BucketAccess, ObjectAccess, ObjectOwnership, Policy, Principal, PublicAccessBlock,
     RequestContext, authorize, authorize_missing_key,
 };
+use crate::compute_access::ComputeAccess;
 use crate::cors::CorsRule;
 use crate::error::Error;
 use crate::lifecycle::LifecycleRule;
@@ -55,6 +56,8 @@ pub(crate) struct Bucket {
     pub(crate) lifecycle: Option<Arc<[LifecycleRule]>>,
     /// When its changes are answered.
     pub(crate) durable_when: DurableWhen,
+    /// Who may compute on what lies in it.
+    pub(crate) compute_access: ComputeAccess,
 }
 
 impl Bucket {
@@ -344,6 +347,7 @@ async fn load(
         object_lock: json(text(Document::ObjectLock)?)?,
         lifecycle: json::<Vec<LifecycleRule>>(text(Document::Lifecycle)?)?.map(Arc::from),
         durable_when: json(text(Document::DurableWhen)?)?.unwrap_or_default(),
+        compute_access: json(text(Document::ComputeAccess)?)?.unwrap_or_default(),
         row: found.row,
     })
 }

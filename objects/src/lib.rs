@@ -17,6 +17,7 @@ mod attributes;
 mod buckets;
 mod checksums;
 pub mod clock;
+pub mod compute_access;
 mod conditions;
 mod copy;
 pub mod cors;

@@ -14,10 +14,12 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod unit_objects;
 
 pub use job::{End, Job, JobEvent, JobRefusal, JobState, Progress, UnitEnd};
 pub use service::{Jobs, JobsError, QueryStage, StageError, Submitted, UnitResult};
 pub use statement::{
     ITEMS_MAX, Input, JobSpec, Kind, Limits, SpecError, Statement, TEXT_BYTES_MAX, UnitInput, input_root,
 };
+pub use unit_objects::{UnitObjects, UnitObjectsError};
 pub use unit::{Attempt, AttemptEnd, Effect, Hedge, Lease, Output, Unit, UnitEvent, UnitRefusal, UnitState};

@@ -16,7 +16,9 @@ pub mod jobs;
 mod stored;
 pub mod terms;
 pub mod transcript;
+pub mod unit_data;
 pub mod vouchers;
+pub mod workers;
 
 pub use stored::{Stored, StoredError};
 

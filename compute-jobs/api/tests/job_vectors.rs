@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 
+use ashlar_compute_api::JobId;
 use ashlar_compute_api::jobs::{Input, JobSpec, Kind, Limits, Statement, UnitInput, input_root};
 use serde_json::Value;
 
@@ -64,6 +65,15 @@ fn jobs_have_the_names_of_the_vectors() {
         assert_eq!(spec.check(), Ok(()));
         assert_eq!(hex::encode(spec.statement.digest()), text(&of["statement"]));
         assert_eq!(spec.id(), fixed(&of["job"]));
+    }
+}
+
+#[test]
+fn attempts_have_the_names_of_the_vectors() {
+    for of in vectors()["attempts"].as_array().unwrap() {
+        let job: JobId = fixed(&of["job"]);
+        let number = u32::try_from(of["number"].as_u64().unwrap()).unwrap();
+        assert_eq!(job.attempt(number), fixed(&of["name"]));
     }
 }
 

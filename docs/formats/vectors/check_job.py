@@ -42,6 +42,10 @@ def job(of):
     return keccak(b"\x17" + text(of["principal"]) + text(of["client_key"]))
 
 
+def attempt(job, number):
+    return job if number == 1 else keccak(b"\x19" + job + struct.pack(">I", number))
+
+
 def input_root(units):
     items = [struct.pack(">Q", int(unit["rows"])) + bytes.fromhex(unit["content_root"]) for unit in units]
     return keccak(b"\x18" + listed(items))
@@ -67,7 +71,9 @@ def made():
     units = [{"rows": "3", "content_root": root("unit 0")}, {"rows": str(2**64 - 1), "content_root": root("unit 1")}]
     inputs = [{"units": units[:n], "input_root": input_root(units[:n]).hex()} for n in range(3)]
     about = "Vectors of docs/formats/job.md. Bytes in hexadecimal, 64-bit integers as text."
-    return {"about": about, "jobs": jobs, "inputs": inputs}
+    numbers = [1, 2, 2**32 - 1]
+    attempts = [{"job": jobs[0]["job"], "number": n, "name": attempt(bytes.fromhex(jobs[0]["job"]), n).hex()} for n in numbers]
+    return {"about": about, "jobs": jobs, "inputs": inputs, "attempts": attempts}
 
 
 def main():

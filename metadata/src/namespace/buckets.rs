@@ -90,11 +90,12 @@ pub enum Document {
     ObjectLock = 7,
     Lifecycle = 8,
     DurableWhen = 9,
+    ComputeAccess = 10,
 }
 
 impl Document {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Policy,
         Self::Acl,
         Self::Cors,
@@ -104,6 +105,7 @@ impl Document {
         Self::ObjectLock,
         Self::Lifecycle,
         Self::DurableWhen,
+        Self::ComputeAccess,
     ];
 }
 

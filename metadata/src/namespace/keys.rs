@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 
-/// First byte of each key type. Engines keep 0x80 and above for themselves.
+/// First byte of each key type. Engines keep 0x80 and above for themselves. Rows of jobs (0x30 to 0x3f) are owned by
+/// compute-jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "each is documented by the module that owns its rows")]
@@ -42,6 +43,18 @@ pub enum Tag {
     LogLeaves = 0x24,
     LogWalk = 0x25,
     LogGeneration = 0x26,
+    Job = 0x30,
+    JobSpec = 0x31,
+    JobFamily = 0x32,
+    JobOpen = 0x33,
+    JobOfPrincipal = 0x34,
+    JobPrincipal = 0x35,
+    JobUnit = 0x36,
+    JobUnitOpen = 0x37,
+    JobResult = 0x38,
+    JobTerm = 0x39,
+    JobProvider = 0x3a,
+    JobEnded = 0x3b,
 }
 
 /// Builds one key.
@@ -76,6 +89,12 @@ impl KeyWriter {
     /// Appends a number, ascending.
     pub fn u128(mut self, value: u128) -> Self {
         self.0.extend_from_slice(&value.to_be_bytes());
+        self
+    }
+
+    /// Appends bytes of a fixed number, ascending.
+    pub fn bytes<const N: usize>(mut self, value: [u8; N]) -> Self {
+        self.0.extend_from_slice(&value);
         self
     }
 
@@ -149,6 +168,11 @@ impl<'a> KeyReader<'a> {
     /// A number.
     pub fn u128(&mut self) -> Option<u128> {
         self.take().map(u128::from_be_bytes)
+    }
+
+    /// Bytes of a fixed number.
+    pub fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take()
     }
 
     /// One byte.

@@ -25,7 +25,7 @@ use super::{Bucket, BucketRows, writer};
 const STEP_ROWS: usize = 1_000;
 
 /// Names that only the store itself gives: who made such a bucket would be believed for it.
-const RESERVED: [&str; 1] = ["ashlar-catalog"];
+const RESERVED: [&str; 2] = ["ashlar-catalog", "ashlar-jobs"];
 
 impl Store {
     /// Makes a bucket, owned by who asks.

@@ -20,8 +20,10 @@ use crate::bytes::{ContentRoot, InputRoot, JobId};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
-    /// Its name, which follows from `spec`.
+    /// Its name, which follows from `spec` and `attempt`.
     pub id: JobId,
+    /// Which of the attempts at what was submitted, from 1. Each is a job of its own, so that no voucher's shard is two.
+    pub attempt: u32,
     /// What was submitted.
     pub spec: JobSpec,
     /// Where it stands.
@@ -171,21 +173,39 @@ pub enum JobRefusal {
     },
 }
 
+impl JobState {
+    /// Whether nothing can happen to the job any more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self, Self::Done { .. } | Self::Ended(_))
+    }
+}
+
 impl Job {
     /// A job that was just submitted.
     pub fn new(spec: JobSpec) -> Self {
-        Self { id: spec.id(), spec, state: JobState::Open, progress: Progress::default() }
+        Self::attempt(spec, 1)
     }
 
-    /// Whether a submission of the same name is this job. Limits of the first submission hold.
+    /// The attempt of this number, that was just submitted.
+    pub fn attempt(spec: JobSpec, attempt: u32) -> Self {
+        let id = spec.id().attempt(attempt);
+        Self { id, attempt, spec, state: JobState::Open, progress: Progress::default() }
+    }
+
+    /// The name that all attempts share: the first one's.
+    pub fn family(&self) -> JobId {
+        self.spec.id()
+    }
+
+    /// Whether a submission of the same name is this job. Limits of the submission that made the attempt hold.
     pub fn is_same(&self, spec: &JobSpec) -> Result<(), JobRefusal> {
-        let is_same = self.id == spec.id() && self.spec.statement == spec.statement;
+        let is_same = self.family() == spec.id() && self.spec.statement == spec.statement;
         if is_same { Ok(()) } else { Err(JobRefusal::OtherStatement { id: self.id }) }
     }
 
     /// Whether nothing can happen to it any more.
     pub fn has_ended(&self) -> bool {
-        matches!(self.state, JobState::Done { .. } | JobState::Ended(_))
+        self.state.has_ended()
     }
 
     /// The job after `event` at `now`, in Unix seconds.

@@ -19,6 +19,7 @@ pub const ITEMS_MAX: usize = 10_000;
 const STATEMENT: u8 = 0x16;
 const CLIENT_KEY: u8 = 0x17;
 const INPUT: u8 = 0x18;
+const ATTEMPT: u8 = 0x19;
 
 /// Kinds of work, numbered as the contract's offers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -178,6 +179,13 @@ impl JobSpec {
                 JobId(keccak(&[&bytes]))
             }
         }
+    }
+}
+
+impl JobId {
+    /// The name of an attempt, of the job that the first attempt's name is: the first has that name itself.
+    pub fn attempt(self, attempt: u32) -> Self {
+        if attempt <= 1 { self } else { Self(keccak(&[&[ATTEMPT], &self.0, &attempt.to_be_bytes()])) }
     }
 }
 
