@@ -59,7 +59,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
 const TEST_ARROWS: [(&str, &[&str]); 3] = [
     ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-objects", &["ashlar-disk"]),
-    ("ashlar-chain", &["ashlar-dev-chain"]),
+    // What buyers and providers sign, to settle it.
+    ("ashlar-chain", &["ashlar-compute-api", "ashlar-dev-chain"]),
 ];
 
 /// The store: what a heavy crate must never reach, not even through another of ours.
