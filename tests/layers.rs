@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     (
         "ashlar",
         &[
@@ -53,10 +53,12 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("ashlar-disk", &[]),
     ("ashlar-chunker", &[]),
     ("ashlar-compute-api", &[]),
+    ("ashlar-fleet", &["ashlar-chain", "ashlar-compute-api", "ashlar-disk"]),
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
-const TEST_ARROWS: [(&str, &[&str]); 3] = [
+const TEST_ARROWS: [(&str, &[&str]); 4] = [
+    ("ashlar-fleet", &["ashlar-dev-chain"]),
     ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-objects", &["ashlar-disk"]),
     // What buyers and providers sign, to settle it.
@@ -74,7 +76,8 @@ const STORE: [&str; 6] = [
 ];
 
 /// What may import heavy crates, and which; of other families these are as clean as the store.
-const MAY_BE_HEAVY: [(&str, &[&str]); 5] = [
+const MAY_BE_HEAVY: [(&str, &[&str]); 6] = [
+    ("ashlar-fleet", &["alloy"]),
     ("ashlar", &["alloy"]),
     ("ashlar-query", &["datafusion", "arrow", "parquet"]),
     // Its tests are a client of the PostgreSQL protocol.

@@ -27,6 +27,7 @@ fn sources() -> Vec<PathBuf> {
         "src",
         "chunker/src",
         "compute-jobs/api/src",
+        "compute-jobs/fleet/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",

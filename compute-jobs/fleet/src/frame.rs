@@ -130,6 +130,15 @@ where
 /// The body of a request or an answer that is written frame by frame.
 pub(crate) struct Outgoing(mpsc::Receiver<Bytes>);
 
+impl Outgoing {
+    /// A body of one frame.
+    pub(crate) fn once(frame: Bytes) -> Self {
+        let (frames, waiting) = mpsc::channel(1);
+        frames.try_send(frame).expect("a new channel has room for one");
+        Self(waiting)
+    }
+}
+
 /// Where its frames are put. Dropping it ends the body.
 #[derive(Clone)]
 pub(crate) struct Outbox {
@@ -209,7 +218,10 @@ mod tests {
         let found = futures::executor::block_on(Incoming::new(body, 256).next::<String>());
         assert_eq!(found, Err(FrameError::TooLong { found: 257, maximum: 256 }));
         let body = in_pieces(&[0, 0, 0, 2, 1], 4);
-        assert_eq!(futures::executor::block_on(Incoming::new(body, 256).next::<String>()), Err(FrameError::Truncated));
+        assert_eq!(
+            futures::executor::block_on(Incoming::new(body, 256).next::<String>()),
+            Err(FrameError::Truncated)
+        );
         assert!(encode(&"long".repeat(100), 100).is_err());
     }
 }

@@ -17,8 +17,14 @@ use crate::limits::{ASK_BYTES_MAX, LABELS_MAX, STOPS_MAX, TEXTS_MAX};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Ask {
     Generate(Generated),
-    Embed { texts: List<String, TEXTS_MAX> },
-    Classify { texts: List<String, TEXTS_MAX>, labels: List<String, LABELS_MAX>, instructions: Option<String> },
+    Embed {
+        texts: List<String, TEXTS_MAX>,
+    },
+    Classify {
+        texts: List<String, TEXTS_MAX>,
+        labels: List<String, LABELS_MAX>,
+        instructions: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,8 +60,9 @@ impl Ask {
         let prompt = match &request.prompt {
             Prompt::Text(text) => Words::Text(text.clone()),
             Prompt::Chat(messages) => {
-                let number = |role| ROLES.iter().position(|known| *known == role).unwrap_or_default();
-                let told = messages.iter().map(|message| (number(message.role) as u8, message.text.clone()));
+                let number =
+                    |role| (0u8..).zip(ROLES).find(|(_, known)| *known == role).map_or(0, |found| found.0);
+                let told = messages.iter().map(|message| (number(message.role), message.text.clone()));
                 Words::Chat(told.collect::<Vec<_>>().try_into().map_err(too_many("messages"))?)
             }
         };
@@ -88,8 +95,9 @@ impl Ask {
 
     /// Its bytes, at most [`ASK_BYTES_MAX`].
     pub(crate) fn encode(&self) -> Result<Vec<u8>, InferenceError> {
-        let bytes = postcard::to_stdvec(self)
-            .map_err(|error| InferenceError::Invalid { reason: format!("the request has no bytes: {error}") })?;
+        let bytes = postcard::to_stdvec(self).map_err(|error| InferenceError::Invalid {
+            reason: format!("the request has no bytes: {error}"),
+        })?;
         if bytes.len() > ASK_BYTES_MAX {
             let reason = format!("a request of {} bytes, and {ASK_BYTES_MAX} are the most", bytes.len());
             return Err(InferenceError::Invalid { reason });
@@ -116,7 +124,9 @@ impl Ask {
     pub(crate) fn rows(&self) -> u64 {
         match self {
             Self::Generate(_) => 0,
-            Self::Embed { texts } | Self::Classify { texts, .. } => u64::try_from(texts.len()).unwrap_or(u64::MAX),
+            Self::Embed { texts } | Self::Classify { texts, .. } => {
+                u64::try_from(texts.len()).unwrap_or(u64::MAX)
+            }
         }
     }
 

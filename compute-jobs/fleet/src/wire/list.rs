@@ -34,7 +34,11 @@ impl<T, const MAX: usize> TryFrom<Vec<T>> for List<T, MAX> {
     type Error = ListTooLong;
 
     fn try_from(items: Vec<T>) -> Result<Self, ListTooLong> {
-        if items.len() > MAX { Err(ListTooLong { found: items.len(), maximum: MAX }) } else { Ok(Self(items)) }
+        if items.len() > MAX {
+            Err(ListTooLong { found: items.len(), maximum: MAX })
+        } else {
+            Ok(Self(items))
+        }
     }
 }
 
