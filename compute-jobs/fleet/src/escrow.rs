@@ -269,15 +269,19 @@ impl Escrow {
         self.perform(id, &call).await.map(drop)
     }
 
-    /// Opens a lock; what the account's balance lacks is sent along.
-    pub async fn open(&self, terms: &LockTerms) -> Result<LockId, EscrowError> {
+    /// What the account's balance lacks of a cap now.
+    pub async fn lacking(&self, cap: Amount) -> Result<Amount, EscrowError> {
+        let lacking = U256::from(cap.wei()).saturating_sub(self.balance_wei().await?);
+        let lacking: u128 = lacking.try_into().expect("a cap has 96 bits");
+        Ok(Amount::try_from(lacking).expect("it is at most the cap, which is an amount"))
+    }
+
+    /// Opens a lock, with so many coins sent along. Asked again with the same, does what is left to do.
+    pub async fn open(&self, terms: &LockTerms, sent: Amount) -> Result<LockId, EscrowError> {
         let lock = terms.lock_id(&self.domain(), self.account());
         if self.lock(lock).await?.is_some() {
             return Ok(lock);
         }
-        let have = self.balance_wei().await?;
-        let lacking = U256::from(terms.cap.wei()).saturating_sub(have);
-        let lacking = lacking.try_into().expect("a cap has 96 bits");
         let call = self.market.open(
             IComputeMarket::Terms {
                 provider: terms.provider.0.into(),
@@ -293,7 +297,7 @@ impl Escrow {
                 settleBy: terms.settle_by,
                 salt: terms.salt.0.into(),
             },
-            lacking,
+            sent.wei(),
         );
         self.perform(name(&[b"open", &lock.0]), &call).await?;
         Ok(lock)

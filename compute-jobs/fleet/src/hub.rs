@@ -37,6 +37,7 @@ use crate::escrow::Escrow;
 use crate::limits::{ATTEMPTS_MAX, HANDSHAKES_MAX};
 use crate::recount::Recount;
 use crate::reputation::{Outcome, Reputations};
+use crate::sampling::{Consequence, Verdict};
 use crate::wire::{Device, OfferedModel, PROTOCOL};
 use peer::Peer;
 use purse::Purse;
@@ -312,6 +313,13 @@ impl Hub {
         self.0.note(provider, outcome);
     }
 
+    /// Takes down what a sample of a provider's work showed, and says what follows for the job.
+    pub fn judge(&self, provider: Address, verdict: &Verdict) -> Consequence {
+        let consequence = verdict.consequence();
+        self.0.note(provider, consequence.outcome);
+        consequence
+    }
+
     /// How far a provider is counted on, and whether it is suspended.
     pub fn reputation(&self, provider: Address) -> (f64, bool) {
         let reputations = self.0.reputations.lock();
@@ -399,6 +407,9 @@ impl HubInner {
             if attempts == ATTEMPTS_MAX || sink.is_told() {
                 break;
             }
+            if !question.whom.includes(peer.provider) {
+                continue;
+            }
             sink.start_over();
             match attempt(self, &peer, &offered, question, sink).await {
                 Ok(()) => {
@@ -408,6 +419,9 @@ impl HubInner {
                 Err(Failure::Busy { retry_after_seconds, was_asked }) => {
                     retry_after = retry_after.max(retry_after_seconds);
                     attempts += usize::from(was_asked);
+                }
+                Err(Failure::Left) => {
+                    return Err(InferenceError::Failed { reason: "the client has left".to_owned() });
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Failed { reason }) => {

@@ -67,6 +67,8 @@ pub const REASON_BYTES_MAX: usize = 512;
 pub const LOCKS_MAX: usize = 256;
 /// Of these, locks of one buyer.
 pub const LOCKS_OF_A_BUYER_MAX: usize = 16;
+/// Places (shards of jobs, and lanes for requests of their own) that are begun under one lock; its book is written whole.
+pub const PLACES_MAX: usize = 4_096;
 /// Providers on which a request is tried.
 pub const ATTEMPTS_MAX: usize = 3;
 /// Providers whose reputation is remembered; of more, those that were heard of longest ago are forgotten.

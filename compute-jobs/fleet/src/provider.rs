@@ -4,7 +4,9 @@
 //! its receipts ([`ashlar_compute_api::terms`]), and its receipts are on the chain before their locks end. Does not know:
 //! models' bytes, devices' drivers, who supervises it. Everything comes from [`ProviderConfig`].
 
+mod answers;
 mod locks;
+mod measure;
 mod offers;
 mod settle;
 pub(crate) mod work;
@@ -12,13 +14,10 @@ pub(crate) mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ashlar_compute_api::inference::{Generate, Inference, Prompt, Sampling};
+use ashlar_compute_api::inference::Inference;
 use ashlar_compute_api::jobs::Kind;
-use ashlar_compute_api::terms::Lock;
 use ashlar_compute_api::vouchers::{Key, LockTerms};
 use ashlar_compute_api::{Address, Amount, ContentRoot};
-use futures::StreamExt as _;
-use hyper::body::Incoming as Body;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -27,27 +26,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::books::{Books, BooksError};
 use crate::clock::Clock;
-use crate::escrow::{Escrow, EscrowError, LockStage};
-use crate::frame::{Incoming, Outbox, Outgoing, outgoing};
+use crate::escrow::{Escrow, EscrowError};
 use crate::handshake::{self, HandshakeError};
-use crate::limits::{
-    DOWN_FRAME_BYTES_MAX, FIRST_FRAME_MAX, HANDSHAKE_MAX, REQUESTS_MAX, UP_FRAME_BYTES_MAX, short,
-};
+use crate::limits::{HANDSHAKE_MAX, REQUESTS_MAX};
 use crate::transport;
-use crate::wire::{
-    Ask, COUNT_PATH, CountAsk, Counted, DESCRIBE_PATH, Description, Device, Down, LINK_PATH, LOCK_PATH,
-    LockAnswer, LockOffer, Notice, OfferedModel, PROTOCOL, RECEIPT_PATH, Refused, Unanswered, WORK_PATH,
-};
+use crate::wire::{Description, Device, LINK_PATH, OfferedModel, PROTOCOL, Refused};
 use locks::{Locks, LocksError};
 
-/// First and longest wait before a link is tried again.
+/// First wait before a link is tried again; each further one is twice as long, up to the configuration's.
 const RECONNECT_MIN: Duration = Duration::from_millis(250);
-const RECONNECT_MAX: Duration = Duration::from_secs(30);
 /// A link that stood for so long was a good one: the next wait is the first again.
 const GOOD_LINK_MIN: Duration = Duration::from_secs(60);
-/// Tokens that a measurement generates, and how long it may take.
-const MEASURED_UNITS: u64 = 32;
-const MEASURE_MAX: Duration = Duration::from_secs(60);
 
 /// A model that is offered.
 #[derive(Clone, Debug)]
@@ -93,6 +82,8 @@ pub struct ProviderConfig {
     pub settle_above_wei: u128,
     /// How often receipts and locks are looked after.
     pub settle_interval: Duration,
+    /// Longest wait before a link is tried again.
+    pub reconnect_max: Duration,
     /// How long work under way may take once the end was asked for.
     pub drain_max: Duration,
     /// Whether models are measured before they are offered.
@@ -203,7 +194,8 @@ impl Provider {
         offers::register(&parts.escrow, &config).await?;
         let mut models = Vec::new();
         for (offer, (runtime, _)) in config.models.iter().zip(&runtimes) {
-            let units_per_second = if config.measures { measure(&**runtime, offer.kind).await } else { 0 };
+            let units_per_second =
+                if config.measures { measure::measure(&**runtime, offer.kind).await } else { 0 };
             let (number, version) = offers::publish(&parts.escrow, offer).await?;
             let model = runtime.model();
             models.push(OfferedModel {
@@ -247,7 +239,8 @@ impl Provider {
         // Whoever drops this future ends what it began.
         let _ends = ended.clone().drop_guard();
         let settling = inner.tasks.spawn(settle::keep(Arc::clone(inner), ended.clone()));
-        let mut wait = RECONNECT_MIN;
+        let first_wait = RECONNECT_MIN.min(inner.config.reconnect_max);
+        let mut wait = first_wait;
         while !stop.is_cancelled() {
             let began = Instant::now();
             let failure = match inner.link(&stop).await {
@@ -258,14 +251,14 @@ impl Provider {
             tracing::info!(gateway = inner.config.gateway, failure, "the link ended and is tried again");
             inner.status.lock().last_failure = Some(failure);
             if began.elapsed() >= GOOD_LINK_MIN {
-                wait = RECONNECT_MIN;
+                wait = first_wait;
             }
             // Half of it at random, so that a gateway's restart does not bring all back at once.
             let half = wait / 2;
             let pause = half + half.mul_f64(rand::random::<f64>());
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = sleep(pause) => wait = (wait * 2).min(RECONNECT_MAX),
+                () = sleep(pause) => wait = (wait * 2).min(inner.config.reconnect_max),
             }
         }
         ended.cancel();
@@ -307,6 +300,13 @@ impl Inner {
 
     fn runtime(&self, root: ContentRoot) -> Option<(Arc<dyn Inference>, u16)> {
         self.runtimes.iter().find(|(runtime, _)| runtime.model().root == root).cloned()
+    }
+
+    /// Runtime and kind of work of a lock's offer.
+    fn runtime_for(&self, terms: &LockTerms) -> Option<(Arc<dyn Inference>, u16)> {
+        let of_offer = |model: &&OfferedModel| model.offer == terms.offer && model.root == terms.model_root;
+        let kind = self.description.models.iter().find(of_offer)?.kind;
+        Some((self.runtime(terms.model_root)?.0, kind))
     }
 
     fn permit(&self) -> Result<OwnedSemaphorePermit, Refused> {
@@ -355,139 +355,6 @@ impl Inner {
         self.status.lock().is_linked = false;
         Ok(ended?)
     }
-
-    /// Answers a request of the gateway; its work goes on in the group.
-    fn answer(self: Arc<Self>, request: http::Request<Body>) -> http::Response<Outgoing> {
-        let (out, body) = outgoing(DOWN_FRAME_BYTES_MAX);
-        let path = request.uri().path().to_owned();
-        let asked = request.into_body();
-        let tasks = self.tasks.clone();
-        match path.as_str() {
-            DESCRIBE_PATH => drop(tasks.spawn(self.describe(out))),
-            WORK_PATH => drop(tasks.spawn(work::serve(self, asked, out))),
-            LOCK_PATH => drop(tasks.spawn(self.take_lock(asked, out))),
-            RECEIPT_PATH => drop(tasks.spawn(self.answer_again(asked, out))),
-            COUNT_PATH => drop(tasks.spawn(self.count(asked, out))),
-            _ => {
-                let mut response = http::Response::new(body);
-                *response.status_mut() = http::StatusCode::NOT_FOUND;
-                return response;
-            }
-        }
-        http::Response::new(body)
-    }
-
-    async fn describe(self: Arc<Self>, out: Outbox) {
-        if out.send(&Notice::Is(self.description.clone())).await.is_err() {
-            return;
-        }
-        let mut draining = self.draining.subscribe();
-        let is_draining = async { draining.wait_for(|is_draining| *is_draining).await.is_ok() };
-        let is_draining = tokio::select! {
-            () = out.closed() => false,
-            is_draining = is_draining => is_draining,
-        };
-        if is_draining {
-            // A gateway that has left needs no word.
-            let _ = out.send(&Notice::Draining).await;
-        }
-    }
-
-    async fn take_lock(self: Arc<Self>, asked: Body, out: Outbox) {
-        let mut asked = Incoming::new(asked, UP_FRAME_BYTES_MAX);
-        let Ok(Ok(Some(offer))) = timeout(FIRST_FRAME_MAX, asked.next::<LockOffer>()).await else { return };
-        let answer = match self.accept(offer.buyer, &offer.terms).await {
-            Ok(()) => LockAnswer::Accepted,
-            Err(reason) => LockAnswer::Refused { reason: short(reason) },
-        };
-        let _ = out.send(&answer).await;
-    }
-
-    /// Accepts a lock on the chain and opens its book. Asked again, does what is left to do.
-    async fn accept(&self, buyer: Address, terms: &LockTerms) -> Result<(), String> {
-        let (domain, account) = (self.escrow.domain(), self.escrow.account());
-        let id = terms.lock_id(&domain, buyer);
-        if self.locks.get(id).is_ok() {
-            return Ok(());
-        }
-        if *self.draining.borrow() {
-            return Err("the provider takes no more work".to_owned());
-        }
-        let offered = self.description.models.iter().find(|model| {
-            (model.offer, model.offer_version) == (terms.offer, terms.offer_version)
-                && (model.root, model.unit_price) == (terms.model_root, terms.unit_price)
-        });
-        if terms.provider != account || offered.is_none() {
-            return Err("the lock is not for an offer of this provider".to_owned());
-        }
-        self.locks.has_room_for(buyer).map_err(|error| error.to_string())?;
-        let lock = Lock { domain, buyer, signing_key: self.config.signing_key.address(), terms: *terms };
-        lock.check().map_err(|error| error.to_string())?;
-        let time = terms.settle_by - terms.work_by;
-        if time < self.config.settle_seconds {
-            return Err(format!("{time} s to settle in, and {} s are wanted", self.config.settle_seconds));
-        }
-        // The chain has it, or there is nothing to accept: the id commits to buyer and terms.
-        let stage = async || {
-            let found = self.escrow.lock(id).await.map_err(|error| error.to_string())?;
-            found.map(|found| found.stage).ok_or_else(|| "the chain has no such lock".to_owned())
-        };
-        let mut found = stage().await?;
-        if found == LockStage::Open {
-            if self.now() > terms.accept_by {
-                return Err("the lock could be accepted until before now".to_owned());
-            }
-            self.escrow.accept(id).await.map_err(|error| error.to_string())?;
-            found = stage().await?;
-        }
-        match found {
-            LockStage::Accepted { signing_key } if signing_key == lock.signing_key => {
-                let adopted = self.locks.adopt(lock, self.config.settle_seconds).await;
-                adopted.map_err(|error| error.to_string())
-            }
-            LockStage::Accepted { .. } => Err("the lock was accepted with another key".to_owned()),
-            LockStage::Open => Err("the acceptance did not stay".to_owned()),
-            LockStage::Closed => Err("the lock has ended".to_owned()),
-        }
-    }
-
-    /// A voucher again whose receipt was lost on the way.
-    async fn answer_again(self: Arc<Self>, asked: Body, out: Outbox) {
-        let mut asked = Incoming::new(asked, UP_FRAME_BYTES_MAX);
-        let Ok(Ok(Some(again))) = timeout(FIRST_FRAME_MAX, asked.next::<Unanswered>()).await else { return };
-        let Unanswered { voucher, signature } = again;
-        let settled = async {
-            let account = self.locks.get(voucher.lock)?;
-            let runtime = self.runtime(account.lock().terms.model_root);
-            let class = runtime.map_or(ContentRoot::ZERO, |(runtime, _)| runtime.model().determinism_class);
-            let level = ashlar_compute_api::vouchers::Level::Bound;
-            self.locks.countersign(&account, &voucher, &signature, class, level, self.now()).await
-        };
-        let answer = match settled.await {
-            Ok(settled) => Down::Receipt { receipt: settled.receipt, signature: settled.provider },
-            Err(error) => Down::Unpaid { reason: short(error) },
-        };
-        let _ = out.send(&answer).await;
-    }
-
-    async fn count(self: Arc<Self>, asked: Body, out: Outbox) {
-        let Ok(_permit) = self.permit() else {
-            let _ = out.send(&Counted::Refused(Refused::Busy { retry_after_seconds: 1 })).await;
-            return;
-        };
-        let mut asked = Incoming::new(asked, UP_FRAME_BYTES_MAX);
-        let Ok(Ok(Some(of))) = timeout(FIRST_FRAME_MAX, asked.next::<CountAsk>()).await else { return };
-        let invalid = |reason: &str| Counted::Refused(Refused::Invalid { reason: reason.to_owned() });
-        let answer = match (self.runtime(of.model), Ask::decode(&of.ask)) {
-            (Some((runtime, _)), Ok(ask)) => match work::count(&*runtime, &ask).await {
-                Ok(units) => Counted::Units(units),
-                Err(error) => invalid(&short(error)),
-            },
-            (None, _) => invalid("the model is not run here"),
-            (_, Err(_)) => invalid("the request is not one of this version"),
-        };
-        let _ = out.send(&answer).await;
-    }
 }
 
 /// The connection that becomes a link.
@@ -506,47 +373,4 @@ pub(crate) async fn dial(gateway: &str) -> Result<reqwest::Upgraded, LinkError> 
         return Err(LinkError::Status(response.status()));
     }
     Ok(response.upgrade().await?)
-}
-
-/// Units a second that a model does alone; 0 where it did not answer in time.
-async fn measure(runtime: &dyn Inference, kind: Kind) -> u32 {
-    let began = Instant::now();
-    let work = async {
-        match kind {
-            Kind::Inference => {
-                let request = Generate {
-                    request_hash: ContentRoot::ZERO,
-                    prompt: Prompt::Text("Count from one to a hundred: one, two, three,".to_owned()),
-                    choices: 1,
-                    units_max: MEASURED_UNITS,
-                    sampling: Sampling {
-                        temperature: 0.0,
-                        top_p: 1.0,
-                        presence_penalty: 0.0,
-                        frequency_penalty: 0.0,
-                        seed: 0,
-                    },
-                    stop: Vec::new(),
-                    log_probabilities: None,
-                };
-                let mut pieces = runtime.generate(request).await.ok()?;
-                let mut units = 0u64;
-                while let Some(Ok(piece)) = pieces.next().await {
-                    for event in piece.events {
-                        if let ashlar_compute_api::transcript::Event::Usage { asked, answered } = event {
-                            units = asked + answered;
-                        }
-                    }
-                }
-                Some(units)
-            }
-            Kind::Embedding | Kind::Labeling | Kind::FineTuning => {
-                let texts = vec!["The quick brown fox jumps over the lazy dog.".to_owned(); 8];
-                Some(runtime.embed(texts).await.ok()?.units)
-            }
-        }
-    };
-    let Ok(Some(units)) = timeout(MEASURE_MAX, work).await else { return 0 };
-    let milliseconds = began.elapsed().as_millis().max(1);
-    u32::try_from(u128::from(units) * 1_000 / milliseconds).unwrap_or(u32::MAX)
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::frame::Outgoing;
@@ -19,9 +20,13 @@ use crate::limits::{
 /// Streams besides those of requests: what describes the provider, locks, receipts, counts.
 const STREAMS_BESIDE: u32 = 32;
 
-/// A group of tasks that hyper puts its own into.
+/// A group of tasks that hyper puts its own into. They end with the link: a connection that hyper keeps in a task of its
+/// own would otherwise live on as long as a request does.
 #[derive(Clone)]
-pub(crate) struct Group(pub(crate) TaskTracker);
+pub(crate) struct Group {
+    tasks: TaskTracker,
+    ended: CancellationToken,
+}
 
 impl<F> hyper::rt::Executor<F> for Group
 where
@@ -29,19 +34,26 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn(task);
+        let ended = self.ended.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = ended.cancelled() => {}
+                _ = task => {}
+            }
+        });
     }
 }
 
-/// The side that asks: the gateway's. The future is the connection; it ends with the link.
+/// The side that asks: the gateway's. The future is the connection; it ends with the link, which `ended` cuts.
 pub(crate) async fn asking<S>(
     stream: S,
     tasks: &TaskTracker,
+    ended: CancellationToken,
 ) -> Result<(SendRequest<Outgoing>, impl Future<Output = hyper::Result<()>> + Send + use<S>), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    hyper::client::conn::http2::Builder::new(Group(tasks.clone()))
+    hyper::client::conn::http2::Builder::new(Group { tasks: tasks.clone(), ended })
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(LINK_WINDOW_BYTES)
@@ -68,7 +80,9 @@ where
     F: Future<Output = Result<http::Response<Outgoing>, E>> + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let connection = hyper::server::conn::http2::Builder::new(Group(tasks.clone()))
+    let ended = CancellationToken::new();
+    let _ends = ended.clone().drop_guard();
+    let connection = hyper::server::conn::http2::Builder::new(Group { tasks: tasks.clone(), ended })
         .timer(TokioTimer::new())
         .max_concurrent_streams(REQUESTS_MAX + STREAMS_BESIDE)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

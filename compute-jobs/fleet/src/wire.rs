@@ -126,8 +126,9 @@ pub(crate) enum Down {
     Refused(Refused),
     /// Work begins; what was asked has so many units.
     Begun { asked: u64 },
-    /// Events of the transcript, joined, and what a reader sees of them.
-    Piece { events: Vec<u8>, text: String, likelihoods: List<Likelihood, LIKELIHOODS_MAX> },
+    /// Events of the transcript, joined, and what a reader sees of them. A voucher may name the head behind them where they
+    /// are payable.
+    Piece { events: Vec<u8>, text: String, likelihoods: List<Likelihood, LIKELIHOODS_MAX>, payable: bool },
     /// A row of numbers. It is the event `output` of this row.
     Row { row: u64, values: Vec<f32> },
     /// On a voucher.

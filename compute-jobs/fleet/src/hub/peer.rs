@@ -143,9 +143,9 @@ where
     };
     let (provider, signing_key) = timeout(HANDSHAKE_MAX, hello).await.map_err(|_| LinkEnd::Time)??;
     drop(handshaking);
-    let (requests, connection) = transport::asking(stream, &hub.tasks).await?;
     let ended = hub.stop.child_token();
     let _end = ended.clone().drop_guard();
+    let (requests, connection) = transport::asking(stream, &hub.tasks, ended.clone()).await?;
     let (connected, broken) = (hub.tasks.clone(), ended.clone());
     let connection = connected.spawn(async move {
         tokio::select! {

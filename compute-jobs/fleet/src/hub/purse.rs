@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::books::{Books, BooksError};
 use crate::escrow::{Escrow, EscrowError, LockStage};
+use crate::limits::PLACES_MAX;
 use crate::wire::OfferedModel;
 
 /// Refusals for want of money after which a lock is given up for a new one.
@@ -47,6 +48,8 @@ pub struct LockPolicy {
 struct Record {
     buyer: Address,
     terms: LockTerms,
+    /// Sent along when it is opened.
+    sent: Amount,
     /// Once the acceptance is final.
     book: Option<BuyerBook>,
     /// Shards that were begun.
@@ -188,9 +191,20 @@ impl Purse {
                 if account.has_room().await {
                     return Ok(None);
                 }
-            } else if account.record.lock().await.book.is_some() || now < account.terms.accept_by {
-                return Ok(Some(Arc::clone(account)));
+                continue;
             }
+            let (is_accepted, sent) = {
+                let record = account.record.lock().await;
+                (record.book.is_some(), record.sent)
+            };
+            if !is_accepted && now >= account.terms.accept_by {
+                continue;
+            }
+            if !is_accepted {
+                // A process that ended meanwhile may have left it half opened.
+                self.escrow.open(&account.terms, sent).await?;
+            }
+            return Ok(Some(Arc::clone(account)));
         }
         self.open(provider, offered, now).await.map(Some)
     }
@@ -233,11 +247,12 @@ impl Purse {
             salt,
         };
         let buyer = self.escrow.account();
-        let record = Record { buyer, terms, book: None, shards: BTreeSet::new(), next_number: 0 };
+        let sent = self.escrow.lacking(cap).await?;
+        let record = Record { buyer, terms, sent, book: None, shards: BTreeSet::new(), next_number: 0 };
         let lock = terms.lock_id(&self.escrow.domain(), buyer);
         self.books.store(lock, record.to_stored()).await?;
         let account = self.take(record)?;
-        self.escrow.open(&terms).await?;
+        self.escrow.open(&terms, sent).await?;
         Ok(account)
     }
 
@@ -266,9 +281,9 @@ impl Purse {
         let stage = self.escrow.lock(account.id).await?.map(|lock| lock.stage);
         match stage {
             Some(LockStage::Open) => self.escrow.cancel(account.id).await?,
-            // It pays or may pay: it is closed when its time is over.
-            Some(LockStage::Accepted { .. }) => return Ok(()),
-            Some(LockStage::Closed) | None => {}
+            // It pays or may pay, or may yet be opened: it is looked after when its time is over.
+            Some(LockStage::Accepted { .. }) | None => return Ok(()),
+            Some(LockStage::Closed) => {}
         }
         self.forget(account.id).await
     }
@@ -296,6 +311,7 @@ impl Purse {
                         self.escrow.close(account.id).await?;
                     }
                     Some(LockStage::Accepted { .. }) => return Ok(()),
+                    // After acceptBy none is opened any more.
                     Some(LockStage::Closed) | None => {}
                 }
                 self.forget(account.id).await
@@ -341,9 +357,13 @@ impl Account {
             && !self.is_uncertain.load(Ordering::SeqCst)
     }
 
-    /// Whether more than one increment is left.
+    /// Whether more than one increment is left, and places.
     async fn has_room(&self) -> bool {
-        let signed = self.record.lock().await.book.as_ref().map_or(0, BuyerBook::signed);
+        let record = self.record.lock().await;
+        if record.shards.len() >= PLACES_MAX / 8 * 7 {
+            return false;
+        }
+        let signed = record.book.as_ref().map_or(0, BuyerBook::signed);
         self.terms.cap.wei().saturating_sub(signed) > self.terms.exposure_max().wei()
     }
 

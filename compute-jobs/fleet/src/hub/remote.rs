@@ -17,7 +17,7 @@ use futures::stream::{self, BoxStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::HubInner;
-use super::request::{Placed, Question, Rows, Sink};
+use super::request::{Placed, Question, Rows, Sink, Whom};
 use crate::digest::root;
 use crate::limits::{FIRST_FRAME_MAX, FRAMES_WAITING_MAX};
 use crate::wire::{Ask, COUNT_PATH, CountAsk, Counted, Refused};
@@ -28,6 +28,7 @@ pub struct RemoteModel {
     hub: Arc<HubInner>,
     model: Model,
     level: Level,
+    whom: Whom,
 }
 
 /// Rows of a job's unit, with who worked them and what they cost.
@@ -43,12 +44,22 @@ pub struct UnitAnswer {
 
 impl RemoteModel {
     pub(super) fn new(hub: Arc<HubInner>, model: Model) -> Self {
-        Self { hub, model, level: Level::Bound }
+        Self { hub, model, level: Level::Bound, whom: Whom::Anybody }
     }
 
     /// The same, with receipts that name another level of verification.
     pub fn at_level(self, level: Level) -> Self {
         Self { level, ..self }
+    }
+
+    /// The same, answered by this provider alone: one that the buyer trusts, to check another's work.
+    pub fn on(self, provider: Address) -> Self {
+        Self { whom: Whom::Only(provider), ..self }
+    }
+
+    /// The same, answered by any but this provider.
+    pub fn except(self, provider: Address) -> Self {
+        Self { whom: Whom::Not(provider), ..self }
     }
 
     /// Embeds the rows of a job's unit under its lease. What was receipted is paid under the unit's own shard.
@@ -74,7 +85,7 @@ impl RemoteModel {
     ) -> Result<Question, InferenceError> {
         let bytes = ask.encode()?;
         let name = name.unwrap_or_else(|| root(&bytes));
-        Ok(Question { ask, bytes, name, level: self.level, placed })
+        Ok(Question { ask, bytes, name, level: self.level, placed, whom: self.whom })
     }
 
     /// Rows are told whole: until then another provider can answer, and a caller that leaves has heard nothing.

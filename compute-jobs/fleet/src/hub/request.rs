@@ -45,6 +45,26 @@ pub(super) struct Question {
     pub(super) name: ContentRoot,
     pub(super) level: Level,
     pub(super) placed: Option<Placed>,
+    pub(super) whom: Whom,
+}
+
+/// Who may answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    Anybody,
+    Only(Address),
+    /// Not the one whose work is checked.
+    Not(Address),
+}
+
+impl Whom {
+    pub(super) fn includes(self, provider: Address) -> bool {
+        match self {
+            Self::Anybody => true,
+            Self::Only(one) => provider == one,
+            Self::Not(one) => provider != one,
+        }
+    }
 }
 
 /// Rows of an answer, with who worked them and what they cost.
@@ -127,6 +147,8 @@ impl Sink {
 pub(super) enum Failure {
     /// No room or no money now. `was_asked` where the provider itself said so.
     Busy { retry_after_seconds: u32, was_asked: bool },
+    /// The client left before anything was said.
+    Left,
     /// No provider would answer this.
     Final(InferenceError),
     /// It failed, as providers do.
@@ -254,7 +276,14 @@ impl Request<'_> {
             if stopped.is_some_and(|at| at.elapsed() > RECEIPT_WAIT_MAX) {
                 return Err(Fault::OutOfTurn.into());
             }
-            let down = self.frame(down)?;
+            let has_left = stopped.is_some() && !self.heard.is_begun();
+            let down = match self.frame(down) {
+                // A provider that had said nothing has nothing to end.
+                Err(Failure::Fault(Fault::Truncated | Fault::Broke { .. })) if has_left => {
+                    return Err(Failure::Left);
+                }
+                down => down?,
+            };
             self.take(down, sink, stopped.is_some()).await?;
         }
         sink.done(self.peer.provider, self.heard.units());
@@ -281,13 +310,13 @@ impl Request<'_> {
     async fn take(&mut self, down: Down, sink: &mut Sink, is_stopped: bool) -> Result<(), Failure> {
         match down {
             Down::Begun { asked } => self.heard.begun(asked)?,
-            Down::Piece { events, text, likelihoods } => {
+            Down::Piece { events, text, likelihoods, payable } => {
                 let events = self.heard.events(&events, self.name)?;
                 let likelihoods = likelihoods.into_inner().into_iter().map(likelihood).collect();
                 if !is_stopped && !sink.tell(Piece { events, text, likelihoods }).await {
                     sink.to = To::Pieces(mpsc::channel(1).0);
                 }
-                if !self.heard.is_done() {
+                if payable && !self.heard.is_done() {
                     self.pay_on().await?;
                 }
             }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::books::{Books, BooksError};
-use crate::limits::{LOCKS_MAX, LOCKS_OF_A_BUYER_MAX};
+use crate::limits::{LOCKS_MAX, LOCKS_OF_A_BUYER_MAX, PLACES_MAX};
 
 /// What is kept of a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub(super) enum LocksError {
     Lock(#[from] LockRefusal),
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("the lock has {PLACES_MAX} places, and no more are begun in it")]
+    TooManyPlaces,
     #[error("the place is worked on")]
     Worked,
     #[error("the place stands at another head")]
@@ -214,6 +216,7 @@ impl Locks {
         let settlement = Settlement { voucher: *voucher, receipt, buyer: *buyer, provider };
         moved.replace_receipt(shard, settlement);
         self.store(account, &mut record, moved).await?;
+        account.forget_marks_before(shard, voucher.transcript_head);
         Ok(settlement)
     }
 
@@ -241,6 +244,7 @@ impl Locks {
     ) -> Result<Worker, LocksError> {
         {
             let mut places = account.places.lock();
+            let is_full = places.len() >= PLACES_MAX;
             match places.get_mut(&shard) {
                 Some(place) if place.is_worked => return Err(LocksError::Worked),
                 Some(place) if place.fence == fence => {
@@ -250,6 +254,7 @@ impl Locks {
                     place.is_worked = true;
                     return Ok(Worker::new(account, shard, fence, transcript));
                 }
+                None if is_full => return Err(LocksError::TooManyPlaces),
                 _ => {}
             }
         }
@@ -301,6 +306,14 @@ impl Account {
         if self.is_uncertain.load(Ordering::SeqCst) { Err(LocksError::Uncertain) } else { Ok(record) }
     }
 
+    fn forget_marks_before(&self, shard: Shard, head: TranscriptHead) {
+        if let Some(place) = self.places.lock().get_mut(&shard)
+            && let Some(at) = place.marks.iter().position(|mark| mark.head == head)
+        {
+            place.marks.drain(..at);
+        }
+    }
+
     fn mark(&self, shard: Shard, head: TranscriptHead) -> Option<Mark> {
         let places = self.places.lock();
         places.get(&shard)?.marks.iter().find(|mark| mark.head == head).copied()
@@ -316,6 +329,8 @@ pub(super) struct Worker {
     transcript: Transcript,
     request_hash: ContentRoot,
     response: blake3::Hasher,
+    /// Units that were said since the last mark.
+    unmarked: u64,
     /// Nothing was said since the place was taken, or all of it is whole.
     is_whole: bool,
 }
@@ -330,6 +345,7 @@ impl Worker {
             transcript,
             request_hash,
             response,
+            unmarked: 0,
             is_whole: true,
         }
     }
@@ -345,10 +361,21 @@ impl Worker {
         Ok(())
     }
 
-    /// Marks what was said until now as worth so many units more, before it is sent.
-    pub(super) async fn mark(&mut self, units_more: u64) -> Result<(), LocksError> {
+    /// Units that were said since the last mark.
+    pub(super) fn unmarked(&self) -> u64 {
+        self.unmarked
+    }
+
+    /// What was just said is worth so many units.
+    pub(super) fn count(&mut self, units: u64) {
+        self.unmarked = self.unmarked.saturating_add(units);
+    }
+
+    /// Marks what was said until now as what can be paid for, before it is sent.
+    pub(super) async fn mark(&mut self) -> Result<(), LocksError> {
         let head = self.transcript.head();
-        self.account.certain().await?.book.worked(self.shard, head, units_more)?;
+        self.account.certain().await?.book.worked(self.shard, head, self.unmarked)?;
+        self.unmarked = 0;
         let response_hash = ContentRoot(*self.response.finalize().as_bytes());
         let mark = Mark { head, request_hash: self.request_hash, response_hash };
         if let Some(place) = self.account.places.lock().get_mut(&self.shard) {
@@ -360,8 +387,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives back what was reserved and not worked: no work is under way any more.
+    /// Gives back what was reserved and not worked: no work is under way any more. What was said stays counted.
     pub(super) async fn release(&mut self) -> Result<(), LocksError> {
+        if self.unmarked > 0 {
+            self.mark().await?;
+        }
         self.account.certain().await?.book.release(self.shard)?;
         Ok(())
     }

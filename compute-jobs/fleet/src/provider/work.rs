@@ -30,6 +30,9 @@ use crate::wire::{Ask, Begin, Down, Likelihood, Likely, Refused, Up};
 /// Units that a row may cost besides its texts: what a model's form of a question puts around them.
 pub(crate) const ROW_UNITS_BESIDE: u64 = 64;
 
+/// Heads of one answer that may be paid for; the book keeps more, [`ashlar_compute_api::terms::HEADS_MAX`].
+const MARKS_MAX: u64 = 128;
+
 type Pieces = BoxStream<'static, Result<Piece, InferenceError>>;
 
 /// Why a request ended before it was answered.
@@ -87,7 +90,7 @@ async fn answer(inner: &Arc<Inner>, asked: &mut Incoming<Body>, out: &Outbox) ->
     let ask = Ask::decode(&begin.ask).map_err(|_| invalid("the request is not one of this version"))?;
     let account = inner.locks.get(begin.lock)?;
     let terms = account.lock().terms;
-    let runtime = inner.runtime(terms.model_root);
+    let runtime = inner.runtime_for(&terms);
     let (runtime, kind) = runtime.ok_or_else(|| invalid("the lock's model is not run here any more"))?;
     if !is_of(&ask, kind) {
         return Err(invalid("the offer is for another kind of work"));
@@ -164,7 +167,8 @@ impl Request<'_> {
                 let request = generate.request(&begin.ask).map_err(|_| Ended::Gone)?;
                 let pieces = runtime.generate(request).await?;
                 self.out.send(&Down::Begun { asked: asked_units }).await?;
-                self.tell(pieces, asked_units, worker, asked).await
+                let most = asked_units.saturating_add(ask.answered_units_max());
+                self.tell(pieces, (asked_units, most), worker, asked).await
             }
             Ask::Embed { texts } => {
                 self.out.send(&Down::Begun { asked: asked_units }).await?;
@@ -210,26 +214,29 @@ impl Request<'_> {
     ) -> Result<(), Ended> {
         let request = Event::Request { request_hash: root(ask) };
         worker.say(&request)?;
-        self.out.send(&piece(&[request], String::new(), Vec::new())).await?;
+        self.out.send(&piece(&[request], String::new(), Vec::new(), false)).await?;
         for (row, values) in (0u64..).zip(rows) {
             worker.say(&output(row, &values))?;
             self.out.send(&Down::Row { row, values }).await?;
         }
         let usage = Event::Usage { asked: units, answered: 0 };
         worker.say(&usage)?;
-        worker.mark(units).await?;
-        Ok(self.out.send(&piece(&[usage], String::new(), Vec::new())).await?)
+        worker.count(units);
+        worker.mark().await?;
+        Ok(self.out.send(&piece(&[usage], String::new(), Vec::new(), true)).await?)
     }
 
     /// Sends pieces as they come, paid as they are paid.
     async fn tell(
         &self,
         mut pieces: Pieces,
-        asked_units: u64,
+        (asked_units, most): (u64, u64),
         worker: &mut Worker,
         asked: &mut Incoming<Body>,
     ) -> Result<(), Ended> {
         let mut told = Told { asked_units, ..Told::default() };
+        // However long it is, all marks of an answer stay within what the book keeps.
+        let step = most.div_ceil(MARKS_MAX).max(1);
         let mut alive = interval(ALIVE_INTERVAL);
         alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -251,9 +258,13 @@ impl Request<'_> {
                         units += told.hear(event);
                         worker.say(event)?;
                     }
-                    worker.mark(units).await?;
+                    let payable = told.is_done || worker.unmarked() + units >= step;
+                    worker.count(units);
+                    if payable {
+                        worker.mark().await?;
+                    }
                     let likelihoods = said.likelihoods.into_iter().map(likelihood).collect();
-                    self.out.send(&self::piece(&said.events, said.text, likelihoods)).await?;
+                    self.out.send(&self::piece(&said.events, said.text, likelihoods, payable)).await?;
                     if told.is_done {
                         return Ok(());
                     }
@@ -280,8 +291,9 @@ impl Request<'_> {
             units += told.hear(event);
             worker.say(event)?;
         }
-        worker.mark(units).await?;
-        Ok(self.out.send(&piece(&events, String::new(), Vec::new())).await?)
+        worker.count(units);
+        worker.mark().await?;
+        Ok(self.out.send(&piece(&events, String::new(), Vec::new(), true)).await?)
     }
 
     /// After the answer: vouchers until the gateway has no more, or none come.
@@ -360,10 +372,10 @@ pub(crate) fn output(row: u64, values: &[f32]) -> Event {
     Event::Output { row, output_hash: root(&bytes) }
 }
 
-fn piece(events: &[Event], text: String, likelihoods: Vec<Likelihood>) -> Down {
+fn piece(events: &[Event], text: String, likelihoods: Vec<Likelihood>, payable: bool) -> Down {
     let events = events.iter().flat_map(Event::to_bytes).collect();
     // More than fit are not told: the reader sees fewer, and nothing that is paid or hashed changes.
-    Down::Piece { events, text, likelihoods: likelihoods.try_into().unwrap_or_default() }
+    Down::Piece { events, text, likelihoods: likelihoods.try_into().unwrap_or_default(), payable }
 }
 
 fn likelihood(of: TokenLikelihood) -> Likelihood {

@@ -86,7 +86,7 @@ impl Gateway {
             settle_by: now + 2 * HOUR,
             salt: Salt([salt; 32]),
         };
-        self.escrow.open(&terms).await.unwrap();
+        self.escrow.open(&terms, CAP.into()).await.unwrap();
         let offer = LockOffer { buyer: self.escrow.account(), terms };
         let body = Outgoing::once(encode(&offer, UP_FRAME_BYTES_MAX).unwrap());
         let answer: LockAnswer = self.ask(LOCK_PATH, body).await.next().await.unwrap().unwrap();
@@ -151,7 +151,7 @@ async fn linked(
     let claimed = handshake::challenge(&mut stream, domain, &identity, rand::random()).await.unwrap();
     assert_eq!((claimed.provider, claimed.signing_key), (world.address(1), key(0x61).address()));
     handshake::answer(&mut stream, &claimed, &identity, Ok(())).await.unwrap();
-    let (requests, connection) = transport::asking(stream, &world.tasks).await.unwrap();
+    let (requests, connection) = transport::asking(stream, &world.tasks, link.clone()).await.unwrap();
     world.tasks.spawn(async move {
         tokio::select! {
             () = link.cancelled() => {}

@@ -5,8 +5,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use ashlar_compute_api::inference::InferenceError;
+use ashlar_compute_api::inference::{Inference as _, InferenceError};
 use ashlar_compute_api::jobs::Kind;
+use ashlar_compute_api::terms::Shard;
 use ashlar_compute_api::transcript::{Event, FinishReason};
 use ashlar_compute_api::vouchers::{Key, Receipt, Settlement};
 use ashlar_compute_api::{Address, ContentRoot};
@@ -17,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::runtime::Counting;
 use super::world::{CAP, EXPOSURE, HOUR, MemoryBooks, World, device, key, root, say, until, whole};
+use crate::Placed;
 use crate::escrow::{Escrow, OfferTerms};
 use crate::frame::{Incoming, Outbox, Outgoing, outgoing};
 use crate::limits::{DOWN_FRAME_BYTES_MAX, UP_FRAME_BYTES_MAX};
+use crate::sampling::{DEFAULT_TOLERANCE_NATS, Fraction, Sampling, Worked, compare};
 use crate::wire::{
     Begin, DESCRIBE_PATH, Description, Down, LOCK_PATH, LockAnswer, LockOffer, Notice, OfferedModel, Up,
     WORK_PATH,
@@ -213,6 +216,7 @@ impl Evil {
             events: events.iter().flat_map(Event::to_bytes).collect(),
             text: String::new(),
             likelihoods: Default::default(),
+            payable: true,
         };
         if self.attack == Attack::Babbles {
             out.send(&(0xffu8, 0xffu8)).await?;
@@ -232,7 +236,9 @@ impl Evil {
             Event::Finish { choice: 0, reason: FinishReason::Length },
             Event::Usage { asked: 3, answered: units + more },
         ];
-        end.iter().for_each(|event| drop(response.update(&event.to_bytes())));
+        for event in &end {
+            response.update(&event.to_bytes());
+        }
         out.send(&piece(&end)).await?;
         while let Some(Up::Pay { voucher, signature }) = asked.next().await? {
             if self.attack == Attack::KeepsReceipt {
@@ -352,4 +358,55 @@ async fn a_cheating_provider_gains_nothing() {
         eprintln!("{attack:?}, {units} units");
         attacked(attack, units).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
+    let seed = std::env::var("ASHLAR_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| rand::rng().random());
+    eprintln!("ASHLAR_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let world = World::new().await;
+    let hub = world.hub(Arc::new(MemoryBooks::default())).await;
+    let url = world.serve_hub(&hub).await;
+    let offer = |price| vec![World::offer(root(MODEL), Kind::Embedding, price)];
+    // The cheap one is right but for every third unit, and there by a millionth only.
+    let wrong = Counting::wrong_every(3, root(MODEL));
+    let config = world.config(1, &url, hub.identity(), offer(EVIL_PRICE));
+    let cheap = world.provider(1, config, Arc::new(wrong)).await;
+    until("the cheap one has a lock", async || hub.is_ready(root(MODEL), Kind::Embedding)).await;
+    let config = world.config(2, &url, hub.identity(), offer(HONEST_PRICE));
+    let trusted = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
+    until("both have locks", async || trusted.provider.status().locks == 1).await;
+    let job = ashlar_compute_api::JobId([0x33; 32]);
+    let fraction = Fraction::from_millionths(250_000).unwrap();
+    let sampling = Sampling::new(job, random.random(), fraction);
+    let model = hub.model(root(MODEL)).unwrap();
+    let (worker, checker) = (model.clone().except(world.address(2)), model.on(world.address(2)));
+    let worked = |rows| Worked { determinism_class: root(0xc1), rows };
+    let mut found = None;
+    // Not to find it in so many has odds of (11/12)⁴⁰⁰.
+    for number in 0..400 {
+        let placed = Placed { shard: Shard { job, number }, fence: 1 };
+        let texts = vec![format!("text {number}")];
+        let unit = worker.embed_unit(placed, texts.clone()).await.unwrap();
+        assert_eq!(unit.provider, world.address(1));
+        if sampling.is_sampled(number) {
+            until("the trusted one has room", async || hub.is_ready(root(MODEL), Kind::Embedding)).await;
+            let checked = checker.embed(texts).await.unwrap();
+            let verdict = compare(&worked(unit.rows), &worked(checked.vectors), DEFAULT_TOLERANCE_NATS);
+            if !hub.judge(unit.provider, &verdict).is_paid_on {
+                found = Some(number);
+                break;
+            }
+        }
+    }
+    assert!(found.is_some(), "a third was wrong and a quarter was looked at");
+    assert!(hub.reputation(world.address(1)).1, "it is suspended");
+    assert!(!hub.reputation(world.address(2)).1);
+    until("its link is cut", async || hub.providers().len() == 1).await;
+    cheap.drain().await;
+    trusted.drain().await;
+    hub.close().await;
+    world.end().await;
 }

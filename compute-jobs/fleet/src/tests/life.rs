@@ -91,12 +91,12 @@ async fn rows_and_units_of_jobs_are_worked_and_paid() {
     assert_eq!((embedded.vectors, embedded.units), (vec![vec![9.0, 0.5]], 2));
     let labels = vec!["ham".to_owned(), "spam".to_owned()];
     let asked = Classify { texts: texts(), labels, instructions: None };
-    // 64 beside the row, its text, and labels twice: in twenties that is above the increment of 2,000, but for less text.
     let classified = model.classify(asked.clone()).await.unwrap();
     assert_eq!(classified.log_probabilities, [[-2.0, -0.1]]);
     let placed = Placed { shard: Shard { job: JobId([7; 32]), number: 3 }, fence: 4 };
     let unit = model.embed_unit(placed, texts()).await.unwrap();
     assert_eq!((unit.provider, unit.units), (world.address(1), 2));
+    assert_eq!(unit.rows, vec![vec![9.0, 0.5]]);
     // The lease is over: nothing is worked under its fence again, and under the next one it goes on.
     let again = model.embed_unit(placed, texts()).await;
     assert!(matches!(again, Err(InferenceError::Busy { .. })), "{again:?}");

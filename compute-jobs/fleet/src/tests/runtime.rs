@@ -21,13 +21,24 @@ pub(super) struct Counting {
     /// Each token takes one of these, so that a test decides how far an answer goes.
     pub(super) allowed: Arc<Semaphore>,
     pub(super) said: AtomicU64,
+    /// Added to the numbers of every so many-th call: a model that is not the one it should be.
+    wrong_every: u64,
 }
 
 impl Counting {
     pub(super) fn new(root: ContentRoot) -> Self {
         let class = ContentRoot([0xc1; 32]);
         let model = Model { root, is_claimed: false, determinism_class: class, context_units_max: CONTEXT };
-        Self { model, allowed: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)), said: AtomicU64::new(0) }
+        Self {
+            model,
+            allowed: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            said: AtomicU64::new(0),
+            wrong_every: 0,
+        }
+    }
+
+    pub(super) fn wrong_every(calls: u64, root: ContentRoot) -> Self {
+        Self { wrong_every: calls, ..Self::new(root) }
     }
 
     pub(super) fn held(root: ContentRoot) -> Self {
@@ -85,7 +96,10 @@ impl Inference for Counting {
 
     async fn embed(&self, texts: Vec<String>) -> Result<Embeddings, InferenceError> {
         let units = texts.iter().map(|text| units_of(&Prompt::Text(text.clone()))).sum();
-        let vectors = texts.iter().map(|text| vec![text.len() as f32, 0.5]).collect();
+        let call = self.said.fetch_add(1, Ordering::Relaxed);
+        let is_wrong = self.wrong_every > 0 && call.is_multiple_of(self.wrong_every);
+        let by = if is_wrong { 1e-6 } else { 0.0 };
+        let vectors = texts.iter().map(|text| vec![text.len() as f32, 0.5 + by]).collect();
         Ok(Embeddings { vectors, units })
     }
 

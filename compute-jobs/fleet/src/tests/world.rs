@@ -270,6 +270,7 @@ impl World {
             settle_seconds: 600,
             settle_above_wei: u128::from(CAP),
             settle_interval: Duration::from_millis(50),
+            reconnect_max: Duration::from_millis(20),
             drain_max: Duration::from_secs(10),
             measures: false,
         }
