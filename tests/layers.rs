@@ -58,13 +58,16 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("ashlar-runtime", &["ashlar-compute-api", "ashlar-kernels"]),
     ("ashlar-kernels", &[]),
     ("ashlar-openai", &["ashlar-compute-api", "ashlar-objects"]),
+    ("ashlar-fleet", &["ashlar-chain", "ashlar-compute-api", "ashlar-disk"]),
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
-const TEST_ARROWS: [(&str, &[&str]); 3] = [
+const TEST_ARROWS: [(&str, &[&str]); 4] = [
+    ("ashlar-fleet", &["ashlar-dev-chain"]),
     ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-objects", &["ashlar-disk"]),
-    ("ashlar-chain", &["ashlar-dev-chain"]),
+    // What buyers and providers sign, to settle it.
+    ("ashlar-chain", &["ashlar-compute-api", "ashlar-dev-chain"]),
 ];
 
 /// The store: what a heavy crate must never reach, not even through another of ours.
@@ -79,6 +82,7 @@ const STORE: [&str; 6] = [
 
 /// What may import heavy crates, and which; of other families these are as clean as the store.
 const MAY_BE_HEAVY: [(&str, &[&str]); 6] = [
+    ("ashlar-fleet", &["alloy"]),
     ("ashlar", &["alloy"]),
     ("ashlar-query", &["datafusion", "arrow", "parquet"]),
     // Its tests are a client of the PostgreSQL protocol.

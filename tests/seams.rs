@@ -30,6 +30,7 @@ fn sources() -> Vec<PathBuf> {
         "compute-jobs/runtime/src",
         "compute-jobs/runtime/kernels/src",
         "compute-jobs/openai/src",
+        "compute-jobs/fleet/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",

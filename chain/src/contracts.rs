@@ -5,7 +5,7 @@
 
 mod interfaces;
 
-pub use interfaces::{ICommitmentRegistry, IDaQuorum};
+pub use interfaces::{ICommitmentRegistry, IComputeMarket, IDaQuorum};
 
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, Bytes};
@@ -42,8 +42,12 @@ pub enum ContractError {
 /// The name of a known error with its fields, or the node's words.
 pub fn revert_name(data: &[u8], message: &str) -> String {
     use ICommitmentRegistry::ICommitmentRegistryErrors as RegistryErrors;
+    use IComputeMarket::IComputeMarketErrors as MarketErrors;
     use IDaQuorum::IDaQuorumErrors as QuorumErrors;
     if let Ok(error) = RegistryErrors::abi_decode(data) {
+        return format!("{error:?}");
+    }
+    if let Ok(error) = MarketErrors::abi_decode(data) {
         return format!("{error:?}");
     }
     match QuorumErrors::abi_decode(data) {

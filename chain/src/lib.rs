@@ -16,6 +16,7 @@ mod endpoint;
 mod endpoints;
 mod key;
 pub mod light;
+mod market;
 mod quorum;
 mod registry;
 mod sender;
@@ -29,6 +30,9 @@ pub use deployment::{Artifact, ArtifactError, DeployError, Deployed, deploy};
 pub use endpoint::{Endpoint, EndpointError, RpcError, ToldBlock};
 pub use endpoints::{AskError, Endpoints};
 pub use key::{KeyError, TransactionKey};
+pub use market::{
+    Market, SETTLEMENT_BYTES, SETTLEMENTS_MAX, SettleError, SettlementOutcome, SettlementWords, outcomes,
+};
 pub use quorum::{Quorum, QuorumSnapshot};
 pub use registry::{LogHead, Registry, ToldAnchor};
 pub use sender::{

@@ -3,7 +3,7 @@
 mod suite;
 
 use suite::node::{Blocks, Node};
-use suite::{anchoring, proofs, sending};
+use suite::{anchoring, market, proofs, sending};
 
 macro_rules! on_the_dev_chain {
     ($($module:ident::$name:ident($blocks:ident);)*) => {$(
@@ -26,6 +26,21 @@ on_the_dev_chain! {
     anchoring::another_header_is_an_alarm_that_stops(AtOnce);
     anchoring::the_quorum_deploys(AtOnce);
     anchoring::killed_at_any_moment_nothing_is_lost_or_doubled(AtOnce);
+}
+
+macro_rules! on_the_dev_chain_by_hand {
+    ($($name:ident;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            market::$name(Node::dev_by_hand(1_800_000_000).await).await;
+        }
+    )*};
+}
+
+on_the_dev_chain_by_hand! {
+    a_lock_lives_from_opening_to_withdrawal;
+    what_is_not_settled_goes_back_after_the_time;
+    what_nobody_accepts_is_cancelled;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,9 @@ pub(crate) struct Log {
     pub(crate) anchored_position: u64,
     /// Whether an alarm stopped it.
     pub(crate) stopped: bool,
+    /// The contract where computation is paid, if anywhere on the chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) market: Option<String>,
 }
 
 /// `GET /api/da/sample`

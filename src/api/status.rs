@@ -42,6 +42,7 @@ pub(super) async fn show(State(server): State<Arc<Server>>, _: Caller) -> Answer
             anchored: heads.settled,
             anchored_position: heads.settled_position,
             stopped: heads.is_stopped,
+            market: publishing.market.as_ref().map(|market| format!("{:#x}", market.address())),
         }
     });
     if log.as_ref().is_some_and(|log| log.stopped) {

@@ -196,6 +196,9 @@ pub(crate) struct Chain {
     pub(crate) quorum: String,
     /// And CommitmentRegistry.
     pub(crate) registry: String,
+    /// The contract ComputeMarket that is used on another chain; without it nothing is computed for pay there. On the
+    /// embedded chain it is deployed.
+    pub(crate) market: String,
 }
 
 /// Threads.
@@ -360,6 +363,7 @@ impl Default for Chain {
             finality: ChainFinality::Finalized,
             quorum: String::new(),
             registry: String::new(),
+            market: String::new(),
         }
     }
 }

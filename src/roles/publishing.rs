@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use ashlar_chain::{Anchorer, Endpoints, Quorum, Registry, TransactionKey};
+use ashlar_chain::{Anchorer, Endpoints, Market, Quorum, Registry, TransactionKey};
 use ashlar_da_publisher::bls::SecretKey;
 use ashlar_da_publisher::history::KeysOf;
 use ashlar_da_publisher::publisher::{
@@ -106,6 +106,7 @@ pub(crate) struct Prepared {
     promise: Duration,
     endpoints: Arc<Endpoints>,
     trust: Trust,
+    market: Option<Market>,
     rpc: String,
 }
 
@@ -123,6 +124,8 @@ pub(crate) struct Publishing {
     pub(crate) receipt_key: VerifyingKey,
     /// The chain.
     pub(crate) endpoints: Arc<Endpoints>,
+    /// Where computation is paid, if anywhere on it.
+    pub(crate) market: Option<Market>,
 }
 
 /// Opens chain, contracts and DA nodes.
@@ -173,6 +176,7 @@ pub(crate) async fn prepare(
             retention,
         },
         promise: tree.publish.promise.0,
+        market: contracts.market.map(|address| Market::new(Arc::clone(&endpoints), address)),
         endpoints,
         trust,
         rpc: chain.url,
@@ -277,6 +281,7 @@ impl Prepared {
             trust: self.trust,
             receipt_key: self.keys.receipt_key().verifying_key(),
             endpoints: self.endpoints,
+            market: self.market,
         })
     }
 }

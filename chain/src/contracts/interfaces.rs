@@ -129,3 +129,190 @@ sol! {
         );
     }
 }
+
+sol! {
+    /// Offers, escrow and settlement of computation (docs/formats/market.md).
+    #[derive(Debug, PartialEq, Eq)]
+    interface IComputeMarket {
+        struct Provider {
+            address signingKey;
+            uint64 busyUntil;
+            uint32 offers;
+            bool slashed;
+            uint128 stake;
+            uint128 leaving;
+            uint64 leavesAt;
+            string endpoint;
+        }
+
+        struct Offer {
+            uint16 kind;
+            uint96 unitPrice;
+            uint96 capMin;
+            uint96 capMax;
+            uint32 workSecondsMax;
+            bytes32 modelRoot;
+            bytes32 limits;
+        }
+
+        struct Terms {
+            address provider;
+            uint32 offer;
+            uint32 offerVersion;
+            bytes32 modelRoot;
+            uint96 unitPrice;
+            uint96 cap;
+            uint96 exposureMax;
+            address sessionKey;
+            uint64 acceptBy;
+            uint64 workBy;
+            uint64 settleBy;
+            bytes32 salt;
+        }
+
+        /// Of a lock.
+        enum State {
+            /// There is no such lock.
+            None,
+            /// Nobody accepted it.
+            Open,
+            /// It pays.
+            Accepted,
+            /// It pays no more.
+            Closed
+        }
+
+        struct Lock {
+            address buyer;
+            uint64 settleBy;
+            State state;
+            address provider;
+            uint96 exposureMax;
+            address sessionKey;
+            uint96 unitPrice;
+            address signingKey;
+            uint96 paid;
+            uint96 cap;
+            uint64 acceptBy;
+            uint64 workBy;
+            bytes32 modelRoot;
+        }
+
+        struct Settled {
+            uint64 fence;
+            uint32 seq;
+            uint96 fee;
+            bytes8 lock;
+            bytes32 receiptDigest;
+        }
+
+        /// Why a settlement was refused, in the order of the checks.
+        enum Outcome {
+            /// It paid.
+            Paid,
+            /// The lock is in another state.
+            NotAccepted,
+            /// It is after settleBy.
+            Late,
+            /// The voucher pays another.
+            WrongProvider,
+            /// The voucher names another settleBy.
+            WrongDeadline,
+            /// The receipt is of another voucher.
+            WrongVoucher,
+            /// The receipt names another model.
+            WrongModel,
+            /// The receipt counts other units.
+            WrongUsage,
+            /// The fee is above units times price.
+            AbovePrice,
+            /// The fee is above seq times the increment.
+            AboveExposure,
+            /// Another lock has paid for the shard.
+            OtherLock,
+            /// A later one was settled.
+            Stale,
+            /// A later lease was settled.
+            FenceFell,
+            /// A higher fee was settled.
+            FeeFell,
+            /// The session key did not sign.
+            NotBuyers,
+            /// The provider's key did not sign.
+            NotProviders
+        }
+
+        event Deposited(address indexed account, address indexed from, uint256 amount);
+        event Withdrawn(address indexed account, address indexed to, uint256 amount);
+        event ProviderSet(address indexed provider, address indexed signingKey, string endpoint);
+        event OfferSet(address indexed provider, uint32 indexed number, uint32 version, Offer offer);
+        event LockOpened(
+            bytes32 indexed lock, address indexed buyer, address indexed provider, uint96 exposureMax, Terms terms
+        );
+        event LockAccepted(bytes32 indexed lock, address indexed provider, address signingKey);
+        event LockCancelled(bytes32 indexed lock, uint96 refund);
+        event LockClosed(bytes32 indexed lock, uint96 paid, uint96 refund);
+        event SettlementPaid(
+            bytes32 indexed lock,
+            bytes32 indexed job,
+            uint32 indexed shard,
+            uint64 fence,
+            uint32 seq,
+            uint96 amount,
+            uint96 fee,
+            bytes32 outputRoot,
+            bytes32 receiptDigest
+        );
+        event SettlementRefused(bytes32 indexed lock, uint256 index, Outcome outcome);
+
+        error AcceptedTooLate(bytes32 lock, uint64 acceptBy);
+        error AmountTooLarge(uint256 amount);
+        error BalanceTooSmall(address account, uint256 balance, uint256 amount);
+        error CapOutside(uint96 capMin, uint96 capMax, uint96 found);
+        error EndpointTooLong(uint256 maximum, uint256 found);
+        error ExposureAboveCap(uint96 cap, uint96 found);
+        error FinalityTooLong(uint64 finalitySeconds);
+        error LockExists(bytes32 lock);
+        error LockState(bytes32 lock, State expected, State found);
+        error NoOffence();
+        error NotAllowed(bytes32 lock, address caller);
+        error NotCountersigned(bytes32 lock);
+        error OfferDiffers(address provider, uint32 offer, uint32 version);
+        error OfferInvalid();
+        error OfferUnknown(address provider, uint32 number);
+        error ProviderExists(address provider);
+        error ProviderSlashed(address provider);
+        error ProviderUnknown(address provider);
+        error RecipientRefused(address to);
+        error StakeNotFree(uint64 leavesAt);
+        error StakeTooSmall(uint256 needed, uint256 stake);
+        error Times();
+        error TooManySettlements(uint256 maximum, uint256 found);
+        error ZeroAddress();
+
+        function register(address signingKey, string calldata endpoint) external payable;
+        function update(address signingKey, string calldata endpoint) external;
+        function addStake() external payable;
+        function beginUnstake(uint128 amount) external;
+        function finishUnstake() external;
+        function publishOffer(Offer calldata offer) external returns (uint32 number);
+        function reviseOffer(uint32 number, Offer calldata offer) external;
+        function withdrawOffer(uint32 number) external;
+        function deposit(address account) external payable;
+        function withdraw(uint256 amount, address to) external;
+        function open(Terms calldata terms) external payable returns (bytes32 id);
+        function accept(bytes32 id) external;
+        function cancel(bytes32 id) external;
+        function close(bytes32 id) external;
+
+        function providerOf(address provider) external view returns (Provider memory found);
+        function offerOf(address provider, uint32 number) external view returns (uint32 version, Offer memory offer);
+        function balanceOf(address account) external view returns (uint256 balance);
+        function lockOf(bytes32 id) external view returns (Lock memory found);
+        function settled(address buyer, address provider, bytes32 job, uint32 shard)
+            external view returns (Settled memory found);
+        function stakeMin() external view returns (uint128 least);
+        function graceSeconds() external view returns (uint64 length);
+        function forfeited() external view returns (uint256 amount);
+    }
+}

@@ -6,7 +6,7 @@ use alloy_primitives::keccak256;
 use alloy_sol_types::SolInterface;
 use serde_json::Value;
 
-use super::{ICommitmentRegistry, IDaQuorum};
+use super::{ICommitmentRegistry, IComputeMarket, IDaQuorum};
 
 /// A type as selectors write it.
 fn canonical(of: &Value) -> String {
@@ -62,4 +62,13 @@ fn the_registry_is_declared_as_it_was_compiled() {
 fn the_quorum_is_declared_as_it_was_compiled() {
     use IDaQuorum as I;
     check::<I::IDaQuorumCalls, I::IDaQuorumErrors>(include_str!("../../artifacts/DaQuorum.json"), &[]);
+}
+
+#[test]
+fn the_market_is_declared_as_it_was_compiled() {
+    use IComputeMarket as I;
+    check::<I::IComputeMarketCalls, I::IComputeMarketErrors>(
+        include_str!("../../artifacts/ComputeMarket.json"),
+        I::IComputeMarketEvents::SELECTORS,
+    );
 }

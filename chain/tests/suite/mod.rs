@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each node's file uses its part")]
 
 pub(crate) mod anchoring;
+pub(crate) mod market;
 pub(crate) mod node;
 pub(crate) mod proofs;
 pub(crate) mod sending;
@@ -66,7 +67,12 @@ pub(crate) fn patient() -> FeePolicy {
 
 /// A sender of the first key with a store in a folder.
 pub(crate) async fn sender(node: &Node, folder: &Path) -> TransactionSender {
-    let opened = TransactionSender::open(endpoints(node).await, key(0), store(folder), patient()).await;
+    sender_of(node, folder, 0).await
+}
+
+/// A sender of one of the keys.
+pub(crate) async fn sender_of(node: &Node, folder: &Path, index: usize) -> TransactionSender {
+    let opened = TransactionSender::open(endpoints(node).await, key(index), store(folder), patient()).await;
     opened.expect("the sender opens")
 }
 

@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alloy_primitives::U256;
@@ -23,7 +25,7 @@ pub(crate) enum Blocks {
 }
 
 pub(crate) enum Node {
-    Dev { chain: DevChain, _folder: tempfile::TempDir },
+    Dev { chain: DevChain, clock: Option<Arc<AtomicU64>>, _folder: tempfile::TempDir },
     Anvil { child: Child, url: String },
 }
 
@@ -31,6 +33,15 @@ const ANVIL_CHAIN_ID: u64 = 31_337;
 
 impl Node {
     pub(crate) async fn dev(blocks: Blocks) -> Self {
+        Self::dev_at(blocks, None).await
+    }
+
+    /// One whose time of day passes by [`Node::pass`] alone.
+    pub(crate) async fn dev_by_hand(unix_seconds: u64) -> Self {
+        Self::dev_at(Blocks::AtOnce, Some(Arc::new(AtomicU64::new(unix_seconds)))).await
+    }
+
+    async fn dev_at(blocks: Blocks, clock: Option<Arc<AtomicU64>>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let rich = U256::from(10_000) * U256::from(10).pow(U256::from(18));
         let address = |text| TransactionKey::from_hex(text).expect("a key").address();
@@ -42,10 +53,11 @@ impl Node {
             },
             ..Configuration::default()
         };
-        let chain = Chain::open(&RealDisk::new(), folder.path(), None, configuration, Clock::System);
+        let time = clock.clone().map_or(Clock::System, Clock::Manual);
+        let chain = Chain::open(&RealDisk::new(), folder.path(), None, configuration, time);
         let listen = "127.0.0.1:0".parse().expect("an address");
         let chain = DevChain::start(chain.expect("it opens"), listen).await.expect("it listens");
-        Self::Dev { chain, _folder: folder }
+        Self::Dev { chain, clock, _folder: folder }
     }
 
     /// Installed on the first use; `install` says where.
@@ -95,6 +107,20 @@ impl Node {
     pub(crate) async fn ask(&self, method: &'static str, params: Value) -> Value {
         let endpoint = ashlar_chain::Endpoint::new(&self.url(), Default::default()).expect("a URL");
         endpoint.request(method, params).await.expect("the node answers")
+    }
+
+    /// Lets so many seconds pass, and makes a block then.
+    pub(crate) async fn pass(&self, seconds: u64) {
+        match self {
+            Self::Dev { clock, .. } => {
+                let clock = clock.as_ref().expect("the node's time passes by hand");
+                clock.fetch_add(seconds, Ordering::Relaxed);
+            }
+            Self::Anvil { .. } => {
+                self.ask("evm_increaseTime", json!([seconds])).await;
+            }
+        }
+        self.mine().await;
     }
 
     /// A block more.

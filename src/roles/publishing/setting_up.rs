@@ -6,7 +6,7 @@ use std::sync::Arc;
 use alloy_eips::BlockId;
 use alloy_primitives::{Address, B256, keccak256};
 use anyhow::{Context, ensure};
-use ashlar_chain::{Artifact, Deployed, Finality, Registry, deploy, light};
+use ashlar_chain::{Artifact, Deployed, Finality, Market, Registry, deploy, light};
 use ashlar_verify::{Checkpoint, Trust, TrustFormat};
 
 use super::chain::{Account, Connected};
@@ -16,6 +16,9 @@ use crate::data_directory;
 /// Kind of the certificates of `DaQuorum`.
 const KIND: u32 = 1;
 const QUORUM_ARTIFACT: &str = include_str!("../../../chain/artifacts/DaQuorum.json");
+const MARKET_ARTIFACT: &str = include_str!("../../../chain/artifacts/ComputeMarket.json");
+/// Least stake of a provider on the embedded chain, whose coins are worth nothing.
+const EMBEDDED_STAKE_MIN_WEI: u128 = 0;
 const REGISTRY_ARTIFACT: &str = include_str!("../../../chain/artifacts/CommitmentRegistry.json");
 
 /// A contract on the chain.
@@ -29,6 +32,8 @@ pub(super) struct Contract {
 pub(super) struct Contracts {
     pub(super) quorum: Contract,
     pub(super) registry: Contract,
+    /// Where computation is paid, if anywhere.
+    pub(super) market: Option<Address>,
     pub(super) namespace: B256,
 }
 
@@ -56,7 +61,21 @@ pub(super) async fn contracts(
         let name = intent(&[b"namespace", namespace.as_slice()]);
         chain.publisher.perform(name, &call).await.context("creating the log's namespace")?;
     }
-    Ok(Contracts { quorum, registry, namespace })
+    let market = market(tree, chain).await?;
+    Ok(Contracts { quorum, registry, market, namespace })
+}
+
+/// The compute market: the configured one, or our own on the embedded chain.
+async fn market(tree: &Configuration, chain: &Connected) -> anyhow::Result<Option<Address>> {
+    if !tree.chain.market.is_empty() {
+        return Ok(Some(existing(chain, &tree.chain.market).await?.address));
+    }
+    if chain.embedded.is_none() {
+        return Ok(None);
+    }
+    // A block of the embedded chain is final at once.
+    let arguments = Market::constructor_arguments(EMBEDDED_STAKE_MIN_WEI, 0);
+    Ok(Some(put(&chain.governor, b"ComputeMarket", MARKET_ARTIFACT, &arguments).await?.address))
 }
 
 /// A contract that was deployed before.
@@ -72,18 +91,20 @@ async fn deployed(tree: &Configuration, governor: &Account) -> anyhow::Result<(C
     let mut arguments = [0; 64];
     arguments[12..32].copy_from_slice(governor.sender.address().as_slice());
     arguments[56..].copy_from_slice(&tree.publish.epoch.0.as_secs().to_be_bytes());
-    let put = async |name: &[u8], artifact: &str, arguments: &[u8]| {
-        let artifact = Artifact::parse(artifact).context("reading a contract's artifact")?;
-        let call = artifact.deploy(arguments);
-        // Never forgotten: asked again at every start, it is found again.
-        let name = intent(&[b"deploy", name]);
-        let Deployed { address, code_hash, .. } =
-            deploy(&governor.sender, name, &call, 0, governor.poll).await.context("deploying a contract")?;
-        anyhow::Ok(Contract { address, code_hash })
-    };
-    let quorum = put(b"DaQuorum", QUORUM_ARTIFACT, &arguments).await?;
-    let registry = put(b"CommitmentRegistry", REGISTRY_ARTIFACT, &[]).await?;
+    let quorum = put(governor, b"DaQuorum", QUORUM_ARTIFACT, &arguments).await?;
+    let registry = put(governor, b"CommitmentRegistry", REGISTRY_ARTIFACT, &[]).await?;
     Ok((quorum, registry))
+}
+
+/// Deploys a contract once.
+async fn put(governor: &Account, name: &[u8], artifact: &str, arguments: &[u8]) -> anyhow::Result<Contract> {
+    let artifact = Artifact::parse(artifact).context("reading a contract's artifact")?;
+    let call = artifact.deploy(arguments);
+    // Never forgotten: asked again at every start, it is found again.
+    let name = intent(&[b"deploy", name]);
+    let Deployed { address, code_hash, .. } =
+        deploy(&governor.sender, name, &call, 0, governor.poll).await.context("deploying a contract")?;
+    Ok(Contract { address, code_hash })
 }
 
 /// The trust file beside the data. Made once: its checkpoint is what later rewinds are held against.

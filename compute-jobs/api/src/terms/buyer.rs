@@ -173,6 +173,16 @@ impl BuyerBook {
         Ok(voucher)
     }
 
+    /// Verified units of a shard in all; where it was begun anew, at least those of its newest voucher's head.
+    pub fn verified_units(&self, shard: Shard) -> Option<u64> {
+        Some(self.shards.get(&shard)?.verified.units)
+    }
+
+    /// Fee of the shard's newest voucher.
+    pub fn signed_fee(&self, shard: Shard) -> Option<Amount> {
+        Some(self.shards.get(&shard)?.signed.fee)
+    }
+
     /// The voucher that waits for its receipt: what to send again after a crash.
     pub fn awaited(&self, shard: Shard) -> Option<&Voucher> {
         self.shards.get(&shard)?.awaited.as_ref()
