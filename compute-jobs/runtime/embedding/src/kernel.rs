@@ -14,9 +14,6 @@ pub(crate) use multiply::{Multiply, Strips};
 pub(crate) use panels::{Floats, Panels};
 pub(crate) use rows::{LayerNorm, Pool, Softmax};
 
-/// Lanes of the narrowest and the widest vectors.
-const LANES_MAX: usize = 16;
-
 /// The instructions that are used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kernels {

@@ -133,59 +133,65 @@ impl Block<'_> {
         stride: usize,
     ) {
         let lanes = S::F32_LANES;
-        let piece = |vector: usize| {
-            let begin = (vector * lanes).min(self.columns);
-            begin..(begin + lanes).min(self.columns)
-        };
+        // Of a row that is there only in part, or not at all, the rest is zero and not written.
+        let piece = |vector: usize, length: usize| (vector * lanes).min(length)..((vector + 1) * lanes).min(length);
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
-        if let Some(bias) = self.bias {
-            let biases: [_; V] = std::array::from_fn(|vector| simd.partial_load_f32s(&bias[piece(vector)]));
-            sums = [biases; R];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let bias = self.bias.unwrap_or_default();
+            let there = if self.is_added && row < rows { &result[row * stride..][..self.columns] } else { &[] };
+            for (vector, sum) in sums.iter_mut().enumerate() {
+                let bias = simd.partial_load_f32s(&bias[piece(vector, bias.len())]);
+                let there = simd.partial_load_f32s(&there[piece(vector, there.len())]);
+                *sum = simd.add_f32s(there, bias);
+            }
         }
         let (left, _) = left.as_chunks::<R>();
         let (right, _) = S::as_simd_f32s(self.panel);
         let (right, _) = right.as_chunks::<V>();
-        let mut product = [[simd.splat_f32s(0.0); V]; R];
-        if self.is_added {
-            for row in 0..R {
-                if row < rows {
-                    let there = &result[row * stride..][..self.columns];
-                    for vector in 0..V {
-                        let there = simd.partial_load_f32s(&there[piece(vector)]);
-                        product[row][vector] = there;
-                    }
-                }
+        let sums = add_products(simd, left, right, sums);
+        for (row, sums) in sums.iter().enumerate().take(rows) {
+            let into = &mut result[row * stride..][..self.columns];
+            for (vector, sum) in sums.iter().enumerate() {
+                simd.partial_store_f32s(&mut into[piece(vector, self.columns)], *sum);
             }
-            for row in 0..R {
+            if self.is_gelu {
                 for vector in 0..V {
-                    product[row][vector] = simd.add_f32s(product[row][vector], sums[row][vector]);
-                }
-            }
-        } else {
-            product = sums;
-        }
-        for (left, right) in left.iter().zip(right) {
-            for row in 0..R {
-                let left = simd.splat_f32s(left[row]);
-                for vector in 0..V {
-                    product[row][vector] = simd.mul_add_f32s(left, right[vector], product[row][vector]);
-                }
-            }
-        }
-        if self.is_gelu {
-            for row in 0..R {
-                for vector in 0..V {
-                    product[row][vector] = gelu(simd, product[row][vector]);
-                }
-            }
-        }
-        for row in 0..R {
-            if row < rows {
-                let into = &mut result[row * stride..][..self.columns];
-                for vector in 0..V {
-                    simd.partial_store_f32s(&mut into[piece(vector)], product[row][vector]);
+                    let into = &mut into[piece(vector, self.columns)];
+                    let value = gelu(simd, simd.partial_load_f32s(into));
+                    simd.partial_store_f32s(into, value);
                 }
             }
         }
     }
+}
+
+/// The innermost loop. Its sums are a copy that nothing else touches, so that they stay in registers.
+#[inline(always)]
+fn add_products<S: Simd, const R: usize, const V: usize>(
+    simd: S,
+    left: &[[f32; R]],
+    right: &[[S::f32s; V]],
+    begun: [[S::f32s; V]; R],
+) -> [[S::f32s; V]; R] {
+    let mut sums = [[simd.splat_f32s(0.0); V]; R];
+    for row in 0..R {
+        for vector in 0..V {
+            sums[row][vector] = begun[row][vector];
+        }
+    }
+    for (left, right) in left.iter().zip(right) {
+        for row in 0..R {
+            let left = simd.splat_f32s(left[row]);
+            for vector in 0..V {
+                sums[row][vector] = simd.mul_add_f32s(left, right[vector], sums[row][vector]);
+            }
+        }
+    }
+    let mut ended = [[simd.splat_f32s(0.0); V]; R];
+    for row in 0..R {
+        for vector in 0..V {
+            ended[row][vector] = sums[row][vector];
+        }
+    }
+    ended
 }

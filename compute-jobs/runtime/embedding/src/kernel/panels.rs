@@ -25,12 +25,6 @@ impl Floats {
         self.length = length;
     }
 
-    pub(crate) fn of_zeros(length: usize) -> Self {
-        let mut floats = Self::default();
-        floats.resize(length);
-        floats
-    }
-
     pub(crate) fn as_slice(&self) -> &[f32] {
         &self.all[self.begin..self.begin + self.length]
     }

@@ -23,7 +23,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     }
     let exponent =
         simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(rounded), simd.splat_u32s(f32::MANTISSA_DIGITS - 1));
-    simd.transmute_f32s_u32s(simd.wrapping_add_u32s(simd.transmute_u32s_f32s(sum), exponent))
+    simd.transmute_f32s_u32s(simd.add_u32s(simd.transmute_u32s_f32s(sum), exponent))
 }
 
 /// erf, as the quotient of polynomials in x² that Eigen and XLA use.

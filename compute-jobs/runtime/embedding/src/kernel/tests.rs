@@ -44,7 +44,7 @@ fn exp_is_exact_to_a_few_units_of_the_last_place() {
         let exact = f64::from(*x).exp();
         assert!((f64::from(*y) - exact).abs() <= 4e-7 * exact, "exp({x}) = {exact}, not {y}");
     }
-    let mut low = vec![-1e30; LANES_MAX];
+    let mut low = vec![-1e30; 64];
     kernels.run(Each(&mut low, false));
     assert!(low.iter().all(|y| (0.0..1e-37).contains(y)));
 }
