@@ -13,11 +13,17 @@
 mod configuration;
 mod encoder;
 mod forward;
+mod head;
 mod kernel;
+mod runtime;
 mod tokens;
 mod weights;
 
 pub use configuration::{Configuration, ConfigurationError};
 pub use encoder::{Embedded, Encoder, LoadError};
 pub use forward::Workspace;
+pub use head::{
+    Example, Head, HeadError, Metrics, Split, TrainError, TrainOptions, TrainedHead, metrics, split_of, train,
+};
+pub use runtime::{ClassifyingRuntime, EmbeddingRuntime, RuntimeLimits};
 pub use tokens::{TEXT_BYTES_MAX, TokenError, Tokens};
