@@ -60,6 +60,18 @@ pub struct MetricRow {
     pub values: BTreeMap<String, f64>,
 }
 
+/// Places behind the point of a metric: JSON gives back exactly what has no more.
+const PLACES: f64 = 1e9;
+
+impl MetricRow {
+    /// Values as they are kept: rounded so far that a row read back is the row that was written.
+    pub fn new<'a>(step: u64, values: impl IntoIterator<Item = (&'a str, f64)>) -> Self {
+        let kept = |value: f64| (value * PLACES).round() / PLACES;
+        let values = values.into_iter().map(|(name, value)| (name.to_owned(), kept(value)));
+        Self { step, values: values.collect() }
+    }
+}
+
 /// What a trained model says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

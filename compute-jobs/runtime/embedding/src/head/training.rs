@@ -207,14 +207,14 @@ fn check(examples: &[Example], options: &TrainOptions) -> Result<usize, TrainErr
 }
 
 fn row(step: u32, train_loss: f64, validation_loss: f64, measured: Metrics) -> MetricRow {
-    let values = BTreeMap::from([
-        ("train_loss".to_owned(), train_loss),
-        ("validation_loss".to_owned(), validation_loss),
-        ("validation_accuracy".to_owned(), measured.accuracy),
-        ("validation_balanced_accuracy".to_owned(), measured.balanced_accuracy),
-        ("validation_macro_f1".to_owned(), measured.macro_f1),
-    ]);
-    MetricRow { step: step.into(), values }
+    let values = [
+        ("train_loss", train_loss),
+        ("validation_loss", validation_loss),
+        ("validation_accuracy", measured.accuracy),
+        ("validation_balanced_accuracy", measured.balanced_accuracy),
+        ("validation_macro_f1", measured.macro_f1),
+    ];
+    MetricRow::new(step.into(), values)
 }
 
 /// Trains a head on vectors of the model `base`; `told` hears each row of metrics as it comes. Blocks; for a thread that may.
