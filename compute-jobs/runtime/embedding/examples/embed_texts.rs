@@ -43,7 +43,8 @@ fn main() {
                         let first = next.fetch_add(TAKEN, Ordering::Relaxed);
                         let Some(rest) = texts.get(first..).filter(|rest| !rest.is_empty()) else { return };
                         let now = rest[..TAKEN.min(rest.len())].iter();
-                        let tokens: Vec<Tokens> = now.map(|text| encoder.tokens(text).expect("tokens")).collect();
+                        let tokens: Vec<Tokens> =
+                            now.map(|text| encoder.tokens(text).expect("tokens")).collect();
                         encoder.embed(&tokens, workspace);
                     }
                 });

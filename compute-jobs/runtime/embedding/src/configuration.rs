@@ -129,7 +129,8 @@ struct Module {
 
 fn read<T: DeserializeOwned>(folder: &ModelFolder, file: &'static str) -> Result<T, ConfigurationError> {
     let bytes = folder.read(file, FILE_BYTES_MAX)?;
-    let malformed = |error: serde_json::Error| ConfigurationError::Malformed { file, reason: error.to_string() };
+    let malformed =
+        |error: serde_json::Error| ConfigurationError::Malformed { file, reason: error.to_string() };
     serde_json::from_slice(&bytes).map_err(malformed)
 }
 
@@ -161,7 +162,10 @@ impl Configuration {
             return Err(ConfigurationError::Unsupported { name, value: heads.to_string(), expected });
         }
         let positions = size("max_position_embeddings", bert.max_position_embeddings, POSITIONS_MAX)?;
-        #[expect(clippy::cast_possible_truncation, reason = "the nearest 32-bit float is what transformers uses")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the nearest 32-bit float is what transformers uses"
+        )]
         let epsilon = bert.layer_norm_eps as f32;
         if !(epsilon.is_finite() && epsilon > 0.0) {
             let (name, expected) = ("layer_norm_eps", "a positive number");
@@ -187,7 +191,11 @@ fn tokens_max(folder: &ModelFolder, positions: usize) -> Result<usize, Configura
     let said = if folder.has(file) { read::<Sentence>(folder, file)?.max_seq_length } else { None };
     let tokens = size("max_seq_length", said.unwrap_or(positions), positions)?;
     // Room for the two marks and a token between them.
-    if tokens < 3 { Err(ConfigurationError::Size { name: "max_seq_length", value: tokens, maximum: positions }) } else { Ok(tokens) }
+    if tokens < 3 {
+        Err(ConfigurationError::Size { name: "max_seq_length", value: tokens, maximum: positions })
+    } else {
+        Ok(tokens)
+    }
 }
 
 /// Holds the pipeline of modules against the only one that is run: transformer, mean, and normalisation or none. A model

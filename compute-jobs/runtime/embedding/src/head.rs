@@ -88,7 +88,12 @@ impl Head {
     }
 
     /// Writes what [`Head::from_bytes`] reads.
-    fn to_bytes(trained: &Trained, width: usize, weight: Vec<f32>, bias: Vec<f32>) -> Result<Vec<u8>, TrainedError> {
+    fn to_bytes(
+        trained: &Trained,
+        width: usize,
+        weight: Vec<f32>,
+        bias: Vec<f32>,
+    ) -> Result<Vec<u8>, TrainedError> {
         let labels = bias.len();
         let weight = Tensor { name: WEIGHT.into(), shape: vec![labels, width], floats: weight };
         let bias = Tensor { name: BIAS.into(), shape: vec![labels], floats: bias };

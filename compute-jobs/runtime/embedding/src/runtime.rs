@@ -95,7 +95,8 @@ impl ClassifyingRuntime {
     pub fn start(encoder: Arc<Encoder>, head: Head, limits: RuntimeLimits) -> Result<Self, HeadError> {
         head.stands_on(&encoder)?;
         let model = Model { root: head.root(), ..model(&encoder) };
-        let pool = Pool::start(encoder, limits).map_err(|error| HeadError::Threads { reason: error.to_string() })?;
+        let pool =
+            Pool::start(encoder, limits).map_err(|error| HeadError::Threads { reason: error.to_string() })?;
         Ok(Self { model, head, pool })
     }
 }

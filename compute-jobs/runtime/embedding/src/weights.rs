@@ -141,7 +141,9 @@ impl Weights {
             words: named.floats(WORDS, &[vocabulary, hidden])?,
             places,
             norm: named.norm("embeddings", hidden)?,
-            layers: (0..configuration.layers).map(|at| named.layer(at, configuration)).collect::<Result<_, _>>()?,
+            layers: (0..configuration.layers)
+                .map(|at| named.layer(at, configuration))
+                .collect::<Result<_, _>>()?,
         })
     }
 }

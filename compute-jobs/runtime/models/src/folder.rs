@@ -150,7 +150,10 @@ fn read(path: &Path, name: &str, expected: Option<u64>, bytes_max: u64) -> Resul
     let mut bytes = Vec::new();
     let reserved = usize::try_from(length).ok().and_then(|length| bytes.try_reserve_exact(length).ok());
     reserved.ok_or_else(|| {
-        io(path)(std::io::Error::new(std::io::ErrorKind::OutOfMemory, format!("no memory for {length} bytes")))
+        io(path)(std::io::Error::new(
+            std::io::ErrorKind::OutOfMemory,
+            format!("no memory for {length} bytes"),
+        ))
     })?;
     file.take(length).read_to_end(&mut bytes).map_err(io(path))?;
     if u64::try_from(bytes.len()).ok() == Some(length) { Ok(bytes) } else { Err(other()) }

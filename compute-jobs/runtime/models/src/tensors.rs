@@ -81,7 +81,8 @@ pub struct TensorFile<'a> {
 impl<'a> TensorFile<'a> {
     /// Reads the header and holds it against the file's length. Copies no tensor.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TensorError> {
-        let malformed = |error: safetensors::SafeTensorError| TensorError::Malformed { reason: error.to_string() };
+        let malformed =
+            |error: safetensors::SafeTensorError| TensorError::Malformed { reason: error.to_string() };
         if let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() {
             let header = u64::from_le_bytes(*length);
             if header > HEADER_BYTES_MAX {
@@ -146,7 +147,8 @@ pub(crate) fn to_bytes(
     key: &str,
     text: String,
 ) -> Result<Vec<u8>, TensorError> {
-    let malformed = |error: safetensors::SafeTensorError| TensorError::Malformed { reason: error.to_string() };
+    let malformed =
+        |error: safetensors::SafeTensorError| TensorError::Malformed { reason: error.to_string() };
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(_, _, floats)| floats.iter().flat_map(|float| float.to_le_bytes()).collect())

@@ -74,7 +74,8 @@ impl Shape {
 
     /// Numbers of all weights.
     pub(crate) fn weights(&self) -> usize {
-        let linear = Target::ALL.into_iter().map(|target| self.of(target)).map(|(depth, columns)| depth * columns);
+        let linear =
+            Target::ALL.into_iter().map(|target| self.of(target)).map(|(depth, columns)| depth * columns);
         (linear.sum::<usize>() + 2 * self.hidden) * self.layers + self.hidden * (self.vocabulary + 1)
     }
 }
@@ -109,6 +110,15 @@ pub(crate) trait Source {
     fn has(&self, name: &str) -> bool;
 }
 
+fn matrix(
+    source: &mut impl Source,
+    name: &str,
+    rows: usize,
+    columns: usize,
+) -> Result<Tensor, TrainingError> {
+    Ok(Tensor::from_vec(source.floats(name, &[rows, columns])?, (rows, columns), &Device::Cpu)?)
+}
+
 impl Base {
     pub(crate) fn from_source(
         root: ContentRoot,
@@ -116,14 +126,10 @@ impl Base {
         source: &mut impl Source,
     ) -> Result<Self, TrainingError> {
         shape.check()?;
-        let mut matrix = |source: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, TrainingError>, name: &str, rows, columns| {
-            Ok::<_, TrainingError>(Tensor::from_vec(source(name, &[rows, columns])?, (rows, columns), &Device::Cpu)?)
-        };
         let has_output = source.has("output.weight");
-        let mut floats = |name: &str, shape: &[usize]| source.floats(name, shape);
-        let words = matrix(&mut floats, "token_embd.weight", shape.vocabulary, shape.hidden)?;
+        let words = matrix(source, "token_embd.weight", shape.vocabulary, shape.hidden)?;
         let output = match has_output {
-            true => matrix(&mut floats, "output.weight", shape.vocabulary, shape.hidden)?,
+            true => matrix(source, "output.weight", shape.vocabulary, shape.hidden)?,
             false => words.clone(),
         };
         let mut layers = Vec::with_capacity(shape.layers);
@@ -131,15 +137,15 @@ impl Base {
             let mut linear = Vec::with_capacity(Target::ALL.len());
             for target in Target::ALL {
                 let (depth, columns) = shape.of(target);
-                linear.push(matrix(&mut floats, &format!("blk.{at}.{}.weight", target.name()), columns, depth)?);
+                linear.push(matrix(source, &format!("blk.{at}.{}.weight", target.name()), columns, depth)?);
             }
             layers.push(Layer {
-                attention_norm: floats(&format!("blk.{at}.attn_norm.weight"), &[shape.hidden])?,
-                feed_norm: floats(&format!("blk.{at}.ffn_norm.weight"), &[shape.hidden])?,
+                attention_norm: source.floats(&format!("blk.{at}.attn_norm.weight"), &[shape.hidden])?,
+                feed_norm: source.floats(&format!("blk.{at}.ffn_norm.weight"), &[shape.hidden])?,
                 linear: linear.try_into().expect("one for each target"),
             });
         }
-        let norm = floats("output_norm.weight", &[shape.hidden])?;
+        let norm = source.floats("output_norm.weight", &[shape.hidden])?;
         Ok(Self { root, shape, words, layers, norm, output })
     }
 
@@ -151,5 +157,46 @@ impl Base {
     /// Its content root.
     pub fn root(&self) -> ContentRoot {
         self.root
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A tiny model of numbers drawn at random.
+
+    use super::*;
+    use crate::lora::numbers;
+
+    pub(crate) const SHAPE: Shape = Shape {
+        layers: 3,
+        hidden: 16,
+        heads: 4,
+        kv_heads: 2,
+        head: 4,
+        intermediate: 24,
+        vocabulary: 40,
+        rope_base: 100.0,
+        epsilon: 1e-5,
+    };
+
+    struct Drawn;
+
+    impl Source for Drawn {
+        fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainingError> {
+            let drawn = numbers(9, name, shape.iter().product());
+            let number = |x: f32| match shape {
+                [_] => 1.0 + 0.3 * x,
+                _ => 0.6 * x,
+            };
+            Ok(drawn.into_iter().map(number).collect())
+        }
+
+        fn has(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    pub(crate) fn base() -> Base {
+        Base::from_source(ContentRoot([6; 32]), SHAPE, &mut Drawn).unwrap()
     }
 }

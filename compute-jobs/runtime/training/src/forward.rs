@@ -42,7 +42,8 @@ fn rotation(shape: &Shape, texts: &[Text<'_>]) -> Rotate {
         for place in 0..text.rows() {
             for pair in 0..pairs {
                 // Angles in 64 bits: places times rates lose digits in 32.
-                let share = f64::from(u32::try_from(pair).unwrap_or(0)) / f64::from(u32::try_from(pairs).unwrap_or(1));
+                let share = f64::from(u32::try_from(pair).unwrap_or(0))
+                    / f64::from(u32::try_from(pairs).unwrap_or(1));
                 let place = f64::from(u32::try_from(place).unwrap_or(u32::MAX));
                 let angle = place * f64::from(shape.rope_base).powf(-share);
                 #[expect(clippy::cast_possible_truncation, reason = "factors of 32-bit floats")]
@@ -114,7 +115,8 @@ impl Forward<'_> {
     fn attend(&self, queries: &Tensor, keys: &Tensor, values: &Tensor) -> Result<Tensor> {
         let Shape { heads, kv_heads, head, .. } = self.base.shape;
         let (length, groups) = (queries.dim(0)?, heads / kv_heads);
-        let queries = queries.reshape((length, kv_heads, groups, head))?.permute((1, 2, 0, 3))?.contiguous()?;
+        let queries =
+            queries.reshape((length, kv_heads, groups, head))?.permute((1, 2, 0, 3))?.contiguous()?;
         let queries = queries.reshape((kv_heads, groups * length, head))?;
         let keys = keys.reshape((length, kv_heads, head))?.permute((1, 2, 0))?.contiguous()?;
         let values = values.reshape((length, kv_heads, head))?.permute((1, 0, 2))?.contiguous()?;

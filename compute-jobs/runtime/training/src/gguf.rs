@@ -28,9 +28,13 @@ struct File<'a> {
 
 impl Source for File<'_> {
     fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, TrainingError> {
-        let info = self.content.tensor_infos.get(name).ok_or_else(|| refuse(format!("no tensor {name:?}")))?;
+        let info =
+            self.content.tensor_infos.get(name).ok_or_else(|| refuse(format!("no tensor {name:?}")))?;
         if info.shape.dims() != shape {
-            return Err(refuse(format!("{name:?} has shape {:?}, and {shape:?} was expected", info.shape.dims())));
+            return Err(refuse(format!(
+                "{name:?} has shape {:?}, and {shape:?} was expected",
+                info.shape.dims()
+            )));
         }
         let tensor = self.content.tensor(&mut self.bytes, name, &Device::Cpu).map_err(refuse)?;
         let floats = tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
@@ -46,7 +50,8 @@ impl Source for File<'_> {
 }
 
 fn shape(content: &Content) -> Result<Shape, TrainingError> {
-    let value = |key: &str| content.metadata.get(key).ok_or_else(|| refuse(format!("the file says no {key}")));
+    let value =
+        |key: &str| content.metadata.get(key).ok_or_else(|| refuse(format!("the file says no {key}")));
     let size = |key: &str| -> Result<usize, TrainingError> {
         usize::try_from(value(key)?.to_u32().map_err(refuse)?).map_err(refuse)
     };
@@ -59,10 +64,13 @@ fn shape(content: &Content) -> Result<Shape, TrainingError> {
     if heads == 0 || hidden % heads != 0 {
         return Err(refuse("heads do not divide the hidden size"));
     }
-    let words = content.tensor_infos.get("token_embd.weight").ok_or_else(|| refuse("no token_embd.weight"))?;
+    let words =
+        content.tensor_infos.get("token_embd.weight").ok_or_else(|| refuse("no token_embd.weight"))?;
     let vocabulary = words.shape.dims().first().copied().unwrap_or(0);
     let head = hidden / heads;
-    if content.metadata.contains_key("llama.rope.dimension_count") && size("llama.rope.dimension_count")? != head {
+    if content.metadata.contains_key("llama.rope.dimension_count")
+        && size("llama.rope.dimension_count")? != head
+    {
         return Err(refuse("only whole heads are rotated"));
     }
     if content.metadata.keys().any(|key| key.starts_with("llama.rope.scaling.")) {
@@ -76,7 +84,11 @@ fn shape(content: &Content) -> Result<Shape, TrainingError> {
         head,
         intermediate: size("llama.feed_forward_length")?,
         vocabulary,
-        rope_base: if content.metadata.contains_key("llama.rope.freq_base") { number("llama.rope.freq_base")? } else { 1e4 },
+        rope_base: if content.metadata.contains_key("llama.rope.freq_base") {
+            number("llama.rope.freq_base")?
+        } else {
+            1e4
+        },
         epsilon: number("llama.attention.layer_norm_rms_epsilon")?,
     })
 }

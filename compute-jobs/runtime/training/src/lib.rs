@@ -21,4 +21,4 @@ mod trainer;
 pub use base::{Base, Shape};
 pub use error::TrainingError;
 pub use lora::{Adapters, LoraOptions, Target};
-pub use trainer::{Progress, Row, TOKENS_MAX, TrainOptions, Trainer, Trained};
+pub use trainer::{Progress, Row, TOKENS_MAX, TrainOptions, Trained, Trainer};

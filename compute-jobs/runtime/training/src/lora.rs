@@ -63,7 +63,7 @@ pub struct LoraOptions {
     /// Rows of A and columns of B.
     pub rank: usize,
     /// The adapter's share is alpha ÷ rank.
-    pub alpha: f32,
+    pub alpha: f64,
     /// Parts that have one.
     pub targets: BTreeSet<Target>,
     /// Of the first A.
@@ -97,7 +97,7 @@ impl LoraOptions {
         let names = self.targets.iter().map(|target| target.name().to_owned()).collect();
         [
             ("rank".into(), Setting::Count(u64::try_from(self.rank).unwrap_or(u64::MAX))),
-            ("alpha".into(), Setting::Number(self.alpha.into())),
+            ("alpha".into(), Setting::Number(self.alpha)),
             ("targets".into(), Setting::Texts(names)),
             ("adapter_seed".into(), Setting::Count(self.seed)),
         ]
@@ -105,7 +105,7 @@ impl LoraOptions {
 
     pub(crate) fn scale(&self) -> f64 {
         let rank = u16::try_from(self.rank).expect("the rank was checked");
-        f64::from(self.alpha) / f64::from(rank)
+        self.alpha / f64::from(rank)
     }
 }
 

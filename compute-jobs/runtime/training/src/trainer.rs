@@ -264,7 +264,10 @@ impl<'a> Trainer<'a> {
     /// Loss over rows, in batches; with gradients in the order of the adapters where they are wanted.
     fn pass(&self, rows: &[&Row], is_learning: bool) -> Result<(f64, Vec<Vec<f32>>), TrainingError> {
         let targets: usize = rows.iter().map(|row| row.text().targets()).sum();
-        #[expect(clippy::cast_precision_loss, reason = "a step has fewer than 2²⁴ targets, or a mean that is off by less than a float shows")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a step has fewer than 2²⁴ targets, or a mean that is off by less than a float shows"
+        )]
         let total = targets as f32;
         let variables = self.adapters.variables();
         let (mut loss, mut sums) = (0.0, Vec::<Vec<f32>>::new());
@@ -277,7 +280,8 @@ impl<'a> Trainer<'a> {
                 let gradients = part.backward()?;
                 let of = |(name, var): &(String, &Var)| -> Result<Vec<f32>, TrainingError> {
                     let gradient = gradients.get(var);
-                    let gradient = gradient.unwrap_or_else(|| panic!("{name} has no gradient: the graph is cut"));
+                    let gradient =
+                        gradient.unwrap_or_else(|| panic!("{name} has no gradient: the graph is cut"));
                     Ok(gradient.flatten_all()?.to_vec1()?)
                 };
                 let gradients: Vec<Vec<f32>> = variables.iter().map(of).collect::<Result<_, _>>()?;

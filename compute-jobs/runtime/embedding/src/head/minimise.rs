@@ -72,13 +72,15 @@ impl<F: Fn(&[f64]) -> (f64, Vec<f64>)> Search<F> {
             direction = self.gradient.iter().map(|g| -g).collect();
             descent = dot(&direction, &self.gradient);
         }
-        let mut length = if self.pairs.is_empty() { 1.0 / dot(&direction, &direction).sqrt().max(1.0) } else { 1.0 };
+        let mut length =
+            if self.pairs.is_empty() { 1.0 / dot(&direction, &direction).sqrt().max(1.0) } else { 1.0 };
         for _ in 0..HALVINGS_MAX {
             let point: Vec<f64> = self.point.iter().zip(&direction).map(|(x, d)| x + length * d).collect();
             let (value, gradient) = (self.function)(&point);
             if value <= self.value + SUFFICIENT * length * descent {
                 let moved: Vec<f64> = point.iter().zip(&self.point).map(|(new, old)| new - old).collect();
-                let turned: Vec<f64> = gradient.iter().zip(&self.gradient).map(|(new, old)| new - old).collect();
+                let turned: Vec<f64> =
+                    gradient.iter().zip(&self.gradient).map(|(new, old)| new - old).collect();
                 let product = dot(&moved, &turned);
                 if product > 1e-12 * dot(&turned, &turned) {
                     self.pairs.push_back(Pair { moved, turned, product });

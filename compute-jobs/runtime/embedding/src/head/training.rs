@@ -89,7 +89,9 @@ pub enum TrainError {
         expected: usize,
     },
     /// Too few or too many labels, or one that only one side has.
-    #[error("{count} labels with examples on both sides; 2 to {LABELS_MAX} are needed, and every label must be so")]
+    #[error(
+        "{count} labels with examples on both sides; 2 to {LABELS_MAX} are needed, and every label must be so"
+    )]
     Labels {
         /// Labels with examples on both sides.
         count: usize,
@@ -134,7 +136,8 @@ impl Side<'_> {
         self.rows.iter().for_each(|(_, label)| counts[*label] += 1);
         let classes = f64::from(u32::try_from(labels).expect("labels are bounded"));
         let all = f64::from(counts.iter().sum::<u32>());
-        let weight = |label: usize| if is_balanced { 1.0 / (classes * f64::from(counts[label])) } else { 1.0 / all };
+        let weight =
+            |label: usize| if is_balanced { 1.0 / (classes * f64::from(counts[label])) } else { 1.0 / all };
         self.weights = self.rows.iter().map(|(_, label)| weight(*label)).collect();
     }
 

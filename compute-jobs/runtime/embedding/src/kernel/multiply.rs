@@ -134,11 +134,13 @@ impl Block<'_> {
     ) {
         let lanes = S::F32_LANES;
         // Of a row that is there only in part, or not at all, the rest is zero and not written.
-        let piece = |vector: usize, length: usize| (vector * lanes).min(length)..((vector + 1) * lanes).min(length);
+        let piece =
+            |vector: usize, length: usize| (vector * lanes).min(length)..((vector + 1) * lanes).min(length);
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
         for (row, sums) in sums.iter_mut().enumerate() {
             let bias = self.bias.unwrap_or_default();
-            let there = if self.is_added && row < rows { &result[row * stride..][..self.columns] } else { &[] };
+            let there =
+                if self.is_added && row < rows { &result[row * stride..][..self.columns] } else { &[] };
             for (vector, sum) in sums.iter_mut().enumerate() {
                 let bias = simd.partial_load_f32s(&bias[piece(vector, bias.len())]);
                 let there = simd.partial_load_f32s(&there[piece(vector, there.len())]);

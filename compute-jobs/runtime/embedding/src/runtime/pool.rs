@@ -183,7 +183,8 @@ impl Pool {
         let vectors = if work == Work::Embed { vec![Vec::new(); texts.len()] } else { Vec::new() };
         let state = State { caller: Some(caller), vectors, units: 0, pieces_left: pieces.len() };
         let mut queue = self.shared.queue.lock();
-        let fits = queue.texts + texts.len() <= self.limits.texts_max && queue.bytes + bytes <= self.limits.bytes_max;
+        let fits = queue.texts + texts.len() <= self.limits.texts_max
+            && queue.bytes + bytes <= self.limits.bytes_max;
         if !fits || queue.is_closed {
             return Err(InferenceError::Busy { retry_after_seconds: RETRY_AFTER_SECONDS });
         }

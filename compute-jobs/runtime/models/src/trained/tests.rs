@@ -8,7 +8,9 @@ fn head() -> Trained {
     head.options.insert("seed".into(), Setting::Count(7));
     head.options.insert("l2".into(), Setting::Number(0.1));
     head.options.insert("balanced".into(), Setting::Flag(true));
-    let third = |step: u64| MetricRow::new(step, [("train_loss", 1.0 / 3.0), ("tiny", 2.0e-9 / 3.0), ("large", 1e5 / 7.0)]);
+    let third = |step: u64| {
+        MetricRow::new(step, [("train_loss", 1.0 / 3.0), ("tiny", 2.0e-9 / 3.0), ("large", 1e5 / 7.0)])
+    };
     head.metrics = (1..9).map(third).collect();
     head
 }

@@ -25,8 +25,11 @@ impl<'a> Trainer<'a> {
     pub fn checkpoint(&self) -> Result<Vec<u8>, TrainingError> {
         let now = self.adapters.values()?;
         let parts = [&now, &self.moments.first, &self.moments.second, &self.best.values];
-        let tensors: Vec<_> =
-            PARTS.into_iter().zip(parts).flat_map(|(prefix, values)| self.adapters.kept(prefix, values)).collect();
+        let tensors: Vec<_> = PARTS
+            .into_iter()
+            .zip(parts)
+            .flat_map(|(prefix, values)| self.adapters.kept(prefix, values))
+            .collect();
         let mut words = self.words.clone();
         words.options.insert(STEP.into(), Setting::Count(self.step));
         words.options.insert(SINCE.into(), Setting::Count(self.best.since.into()));
@@ -53,9 +56,10 @@ impl<'a> Trainer<'a> {
         if rows != Setting::Text(trainer.rows_root.to_string()) {
             return Err(other("its rows are others"));
         }
-        // Written the same way; compared as they are written, where a count and a whole number are one.
-        let written = |words: &Words| Words::to_bytes(&Words { metrics: Vec::new(), ..words.clone() }, &[]);
-        if written(&words)? != written(&trainer.words)? {
+        // Read back as the checkpoint was: what JSON does to a number it then does to both.
+        let own = trainer.words.to_bytes(&[])?;
+        let (own, _) = Words::from_bytes(&own)?;
+        if own.options != words.options || own.data != words.data {
             return Err(other("its options or data are others"));
         }
         let steps = u64::try_from(words.metrics.len()).unwrap_or(u64::MAX);
