@@ -13,6 +13,7 @@ use serde_json::Value;
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
 const ARROWS: [(&str, &[&str]); 17] = [
 const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     (
         "ashlar",
         &[
@@ -59,6 +60,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("ashlar-kernels", &[]),
     ("ashlar-openai", &["ashlar-compute-api", "ashlar-objects"]),
     ("ashlar-fleet", &["ashlar-chain", "ashlar-compute-api", "ashlar-disk"]),
+    ("ashlar-models", &["ashlar-compute-api"]),
+    ("ashlar-embedding", &["ashlar-compute-api", "ashlar-models"]),
+    ("ashlar-training", &["ashlar-compute-api", "ashlar-models"]),
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
@@ -83,6 +87,7 @@ const STORE: [&str; 6] = [
 /// What may import heavy crates, and which; of other families these are as clean as the store.
 const MAY_BE_HEAVY: [(&str, &[&str]); 6] = [
     ("ashlar-fleet", &["alloy"]),
+const MAY_BE_HEAVY: [(&str, &[&str]); 7] = [
     ("ashlar", &["alloy"]),
     ("ashlar-query", &["datafusion", "arrow", "parquet"]),
     // Its tests are a client of the PostgreSQL protocol.
@@ -95,6 +100,23 @@ const MAY_BE_HEAVY: [(&str, &[&str]); 6] = [
 /// Heavy crates that must stay above the store: SQL, EVM, ML.
 const HEAVY: [&str; 8] =
     ["datafusion", "arrow", "parquet", "revm", "alloy", "candle-core", "tokenizers", "tokio-postgres"];
+    ("ashlar-embedding", &["pulp", "tokenizers"]),
+    ("ashlar-training", &["candle", "gemm"]),
+];
+
+/// Heavy crates that must stay above the store: SQL, EVM, ML.
+const HEAVY: [&str; 10] = [
+    "datafusion",
+    "arrow",
+    "parquet",
+    "revm",
+    "alloy",
+    "candle",
+    "gemm",
+    "pulp",
+    "tokenizers",
+    "tokio-postgres",
+];
 
 fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
