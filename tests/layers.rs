@@ -11,9 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
-const ARROWS: [(&str, &[&str]); 17] = [
-const ARROWS: [(&str, &[&str]); 16] = [
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: &[(&str, &[&str])] = &[
     (
         "ashlar",
         &[
@@ -66,7 +64,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
-const TEST_ARROWS: [(&str, &[&str]); 4] = [
+const TEST_ARROWS: &[(&str, &[&str])] = &[
     ("ashlar-fleet", &["ashlar-dev-chain"]),
     ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-objects", &["ashlar-disk"]),
@@ -85,9 +83,8 @@ const STORE: [&str; 6] = [
 ];
 
 /// What may import heavy crates, and which; of other families these are as clean as the store.
-const MAY_BE_HEAVY: [(&str, &[&str]); 6] = [
+const MAY_BE_HEAVY: &[(&str, &[&str])] = &[
     ("ashlar-fleet", &["alloy"]),
-const MAY_BE_HEAVY: [(&str, &[&str]); 7] = [
     ("ashlar", &["alloy"]),
     ("ashlar-query", &["datafusion", "arrow", "parquet"]),
     // Its tests are a client of the PostgreSQL protocol.
@@ -95,11 +92,6 @@ const MAY_BE_HEAVY: [(&str, &[&str]); 7] = [
     ("ashlar-chain", &["alloy"]),
     ("ashlar-dev-chain", &["alloy", "revm"]),
     ("ashlar-runtime", &["tokenizers"]),
-];
-
-/// Heavy crates that must stay above the store: SQL, EVM, ML.
-const HEAVY: [&str; 8] =
-    ["datafusion", "arrow", "parquet", "revm", "alloy", "candle-core", "tokenizers", "tokio-postgres"];
     ("ashlar-embedding", &["pulp", "tokenizers"]),
     ("ashlar-training", &["candle", "gemm"]),
 ];
