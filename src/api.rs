@@ -11,6 +11,7 @@ mod health;
 mod keys;
 mod listener;
 mod metrics_page;
+mod models;
 mod nodes;
 mod objects;
 mod refusal;
@@ -35,6 +36,7 @@ use axum::{Json, Router};
 use tokio_util::sync::CancellationToken;
 
 use crate::configuration::CodingChoice;
+use crate::roles::models::OwnModels;
 use crate::roles::publishing::Publishing;
 use crate::roles::storage::StorageNodes;
 use refusal::{REQUEST_ID, Refusal};
@@ -65,6 +67,10 @@ pub(crate) struct Server {
     pub(crate) s3_endpoint: String,
     /// The log of commitments, where it is published.
     pub(crate) publishing: Option<Arc<Publishing>>,
+    /// Models that this server runs itself, and those it knows of.
+    pub(crate) models: Arc<OwnModels>,
+    /// The OpenAI-compatible face.
+    pub(crate) openai: ashlar_openai::Gateway,
     /// SQL over the store.
     pub(crate) sql: ashlar_query::Engine,
     /// Cancelled when a stop was asked for.
@@ -107,7 +113,10 @@ fn router(server: Arc<Server>) -> Router {
         .route("/buckets/{name}/durable-when", get(buckets::durability).put(buckets::set_durability))
         .route("/objects/{bucket}", get(objects::show))
         .route("/proofs/{bucket}", get(objects::prove))
+        .route("/models", get(models::list))
+        .route("/models/{name}", get(models::show).put(models::import))
         .route("/da/sample", get(objects::sample));
+    let openai = ashlar_openai::router(server.openai.clone()).layer(middleware::from_fn(tell_origin));
     Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -127,6 +136,19 @@ fn router(server: Arc<Server>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn(identify))
         .with_state(server)
+        // It bounds bodies itself, and answers in words of its own.
+        .nest("/v1", openai)
+}
+
+/// Tells the OpenAI-compatible face what is known of a request.
+async fn tell_origin(mut request: Request, next: Next) -> Response {
+    let origin = ashlar_openai::Origin {
+        request_id: format!("req_{:032x}", rand::random::<u128>()).into(),
+        source_ip: listener::peer(),
+        secure_transport: false,
+    };
+    request.extensions_mut().insert(origin);
+    next.run(request).await
 }
 
 /// Gives every request an id that its answer and its log lines carry.

@@ -64,6 +64,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<ApiKeysCommand>,
     },
+    /// Models, which are objects, and the names that stand for them
+    Models {
+        #[command(flatten)]
+        server: ServerAddress,
+        #[command(subcommand)]
+        command: Option<ModelsCommand>,
+    },
     /// Buckets that you may see
     Buckets {
         #[command(flatten)]
@@ -383,6 +390,24 @@ pub(crate) enum ApiKeysCommand {
     Delete {
         /// Its id
         id: String,
+    },
+}
+
+/// `ashlar models …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// All models
+    List,
+    /// One model with its files
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Make a name stand for the files that lie under s3://models/NAME/ now: one .gguf file, or model.safetensors with
+    /// config.json and tokenizer.json
+    Import {
+        /// Its name
+        name: String,
     },
 }
 

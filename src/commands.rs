@@ -11,12 +11,13 @@ use serde::de::DeserializeOwned;
 
 use crate::api::BucketsPage;
 use crate::api::answers::{
-    ApiKey, ApiKeysPage, Bucket, BucketDurability, NewApiKey, NewApiKeyAnswer, NewKey, NewUser, Node, Status,
-    User,
+    ApiKey, ApiKeysPage, Bucket, BucketDurability, ImportedModel, ModelFile, NewApiKey, NewApiKeyAnswer,
+    NewKey, NewUser, Node, Status, User,
 };
 use crate::client::Client;
 use crate::command_line::{
-    ApiKeysCommand, BucketsCommand, KeysCommand, NodesCommand, ServerAddress, SqlFormat, UsersCommand,
+    ApiKeysCommand, BucketsCommand, KeysCommand, ModelsCommand, NodesCommand, ServerAddress, SqlFormat,
+    UsersCommand,
 };
 use crate::output::{bytes, facts, print, print_bytes, table};
 
@@ -206,6 +207,52 @@ fn scope(key: &ApiKey) -> String {
     match (list(&key.routes), list(&key.models)) {
         (None, None) => "everything".to_owned(),
         (routes, models) => [routes, models].into_iter().flatten().collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// `ashlar models …`
+pub(crate) async fn models(server: &ServerAddress, command: Option<ModelsCommand>) -> anyhow::Result<()> {
+    let client = Client::new(server)?;
+    let served = |model: &ImportedModel| if model.is_served { "yes" } else { "no" }.to_owned();
+    match command.unwrap_or(ModelsCommand::List) {
+        ModelsCommand::List => {
+            show(server, &client.get::<Vec<ImportedModel>>("/api/models").await?, |models| {
+                let row = |model: &ImportedModel| {
+                    let length = model.length.to_string();
+                    vec![
+                        model.name.clone(),
+                        model.content_root.clone(),
+                        length,
+                        model.imported.clone(),
+                        served(model),
+                    ]
+                };
+                table(
+                    &["model", "content root", "bytes", "imported", "served"],
+                    &models.iter().map(row).collect::<Vec<_>>(),
+                )
+            })
+        }
+        ModelsCommand::Show { name } => {
+            let path = format!("/api/models/{}", segment(&name));
+            show(server, &client.get::<ImportedModel>(&path).await?, |model| {
+                let mut lines = vec![
+                    ("model", model.name.clone()),
+                    ("content root", model.content_root.clone()),
+                    ("imported", model.imported.clone()),
+                    ("served", served(model)),
+                ];
+                let file = |file: &ModelFile| format!("{} {} {}", file.content_root, file.length, file.name);
+                lines.extend(model.files.iter().map(|one| ("file", file(one))));
+                facts(&lines)
+            })
+        }
+        ModelsCommand::Import { name } => {
+            let model: ImportedModel = client.put(&format!("/api/models/{}", segment(&name)), &()).await?;
+            show(server, &model, |model| {
+                format!("{} is {}, {} bytes\n", model.name, model.content_root, model.length)
+            })
+        }
     }
 }
 

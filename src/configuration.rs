@@ -4,6 +4,7 @@
 //! `ASHLAR_LIMITS_DRAIN_TIMEOUT`. Invariant: a key nobody knows is an error, wherever it was written, and
 //! every value remembers who wrote it. Deliberately knows nothing of what the settings do.
 
+mod models;
 mod quantities;
 mod soundness;
 mod sql;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use crate::command_line::ServerFlags;
+pub(crate) use models::Models;
 pub(crate) use quantities::{ByteSize, ChainFinality, CodingChoice};
 pub(crate) use soundness::Unsound;
 pub(crate) use tree::{Configuration, Log, LogFormat};

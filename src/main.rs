@@ -69,6 +69,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Nodes { server, command } => ask(commands::nodes(&server, command)),
         Command::Users { server, command } => ask(commands::users(&server, command)),
         Command::Keys { server, command } => ask(commands::api_keys(&server, command)),
+        Command::Models { server, command } => ask(commands::models(&server, command)),
         Command::Buckets { server, command } => ask(commands::buckets(&server, command)),
         Command::Sql { server, statements, format } => ask(commands::sql(&server, statements, format)),
         Command::Proof { server, object, version_id, receipt } => {

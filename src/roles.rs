@@ -5,6 +5,7 @@
 pub(crate) mod doors;
 pub(crate) mod gateway;
 pub(crate) mod metadata;
+pub(crate) mod models;
 pub(crate) mod objects;
 pub(crate) mod publishing;
 pub(crate) mod query;

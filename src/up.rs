@@ -25,7 +25,7 @@ use crate::data_directory::{self, DirectoryLock, GivenRoot, Layout};
 use crate::process::{self, StopSignals};
 use crate::progress::Progress;
 use crate::roles::storage::StorageNodes;
-use crate::roles::{doors, gateway, metadata, objects, publishing, query};
+use crate::roles::{doors, gateway, metadata, models, objects, publishing, query};
 use crate::{logging, output};
 use announcement::Announcement;
 
@@ -151,6 +151,20 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         None => None,
     };
 
+    let own_models = models::OwnModels::new(&store, &opened.tree);
+    if !opened.tree.models.serve.is_empty() {
+        models::make_bucket(&store, &root.identity).await?;
+        tasks.spawn(Arc::clone(&own_models).load(stopping.clone()));
+    }
+    let openai = ashlar_openai::Gateway::new(ashlar_openai::GatewayParts {
+        store: store.clone(),
+        models: Arc::clone(&own_models) as Arc<dyn ashlar_openai::Models>,
+        jobs: None,
+        watch: Arc::new(ashlar_openai::Ignored),
+        limits: ashlar_openai::Limits::default(),
+        clock: ashlar_objects::clock::Clock::System,
+    });
+
     let sql = query::open(&store, &opened.nodes, &opened.tree)?;
     let s3 = bind(opened.tree.s3.listen, "s3.listen").await?;
     let api = bind(opened.tree.api.listen, "api.listen").await?;
@@ -178,6 +192,8 @@ async fn serve(opened: &Opened) -> anyhow::Result<()> {
         coding: opened.tree.coding,
         s3_endpoint: format!("http://{}", announcement.s3),
         publishing: publishing.clone(),
+        models: own_models,
+        openai,
         sql: sql.clone(),
         stopping: stopping.clone(),
     });

@@ -203,6 +203,34 @@ pub(crate) struct ApiKey {
     pub(crate) spent: String,
 }
 
+/// `GET` and `PUT /api/models/{name}`, and the items of `GET /api/models`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ImportedModel {
+    /// What it is called.
+    pub(crate) name: String,
+    /// BLAKE3 of the file, or of the manifest of several.
+    pub(crate) content_root: String,
+    /// Bytes of all files.
+    pub(crate) length: u64,
+    /// When it was imported, RFC 3339.
+    pub(crate) imported: String,
+    /// Whether this server answers for it now.
+    pub(crate) is_served: bool,
+    /// Its files.
+    pub(crate) files: Vec<ModelFile>,
+}
+
+/// A file of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ModelFile {
+    /// Path within the model.
+    pub(crate) name: String,
+    /// Bytes.
+    pub(crate) length: u64,
+    /// BLAKE3 of them.
+    pub(crate) content_root: String,
+}
+
 /// `GET /api/keys`: a page; `next` goes into `after` for the following one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ApiKeysPage {

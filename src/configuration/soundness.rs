@@ -71,6 +71,7 @@ impl Configuration {
             );
         }
         self.sql.check()?;
+        self.models.check()?;
         self.pg.check("pg.listen")?;
         self.flight.check("flight.listen")?;
         if self.runtime.blocking_threads_max < 8 {

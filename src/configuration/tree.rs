@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::models::Models;
 use super::quantities::{ByteSize, ChainFinality, CodingChoice, Span};
 use super::sql::{Flight, Pg, Sql};
 
@@ -34,6 +35,8 @@ pub(crate) struct Configuration {
     pub(crate) pg: Pg,
     /// SQL by Arrow Flight.
     pub(crate) flight: Flight,
+    /// Models that this server runs itself.
+    pub(crate) models: Models,
     /// Limits of the S3 front door.
     pub(crate) limits: Limits,
     /// Budgets of memory.
@@ -243,6 +246,7 @@ impl Default for Configuration {
             s3: S3::default(),
             api: Api::default(),
             sql: Sql::default(),
+            models: Models::default(),
             pg: Pg::default(),
             flight: Flight::default(),
             limits: Limits::default(),

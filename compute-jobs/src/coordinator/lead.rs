@@ -16,10 +16,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::CoordinatorParts;
 use super::judging::{self, JudgeError, Judged};
 use super::stage_work::{self, StageTrouble};
 use super::unit_work::{self, AnnounceHedge, Heard, LeaseId};
-use super::CoordinatorParts;
 use crate::ledger::LedgerError;
 use crate::ledger::units::UnitId;
 use crate::rows::{JobRow, LeaseTerms, UnitRow};

@@ -3,9 +3,7 @@
 //! Invariant: a unit's end, the job's count, what is paid, what is reserved no more and what is known of the provider are
 //! one commit.
 
-use ashlar_compute_api::jobs::{
-    Effect, JobEvent, JobRefusal, Lease, Output, UnitEnd, UnitEvent, UnitState,
-};
+use ashlar_compute_api::jobs::{Effect, JobEvent, JobRefusal, Lease, Output, UnitEnd, UnitEvent, UnitState};
 use ashlar_compute_api::{Amount, ContentRoot, JobId};
 
 use super::{Ledger, LedgerError, bounded_reason, ending, job};
