@@ -72,6 +72,59 @@ fn a_user_goes_through_life() {
 }
 
 #[test]
+fn api_keys_are_shown_once_and_managed_by_their_users() {
+    let stand = Stand::new();
+    let server = stand.start(&[]);
+    let root = server.root.clone();
+    let ann = keys_of(&json(&server, &root, &["users", "add", "ann"]));
+    let scope = [
+        "--route",
+        "chat,files",
+        "--model",
+        "small",
+        "--spend-cap",
+        "1000",
+        "--expires",
+        "2100-01-31T00:00:00Z",
+    ];
+    let made = json(&server, &ann, &[&["keys", "create", "notebook"][..], &scope].concat());
+    let (id, secret) = (made["key"]["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    assert!(secret.starts_with("sk-ashlar-") && secret.len() == 53, "{secret}");
+    let of_root = json(&server, &root, &["keys", "create", "of root's"]);
+    let listed = json(&server, &ann, &["keys"]);
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert_eq!(listed[0], made["key"]);
+    assert_eq!(
+        (&listed[0]["user"], &listed[0]["spend_cap"], &listed[0]["spent"]),
+        (&"ann".into(), &"1000".into(), &"0".into())
+    );
+    assert_eq!(json(&server, &root, &["keys"]).as_array().unwrap().len(), 2);
+    assert_eq!(json(&server, &root, &["keys", "list", "--user", "ann"]).as_array().unwrap().len(), 1);
+    let shown = server.command(&root, &["keys"]);
+    assert!(!String::from_utf8_lossy(&shown.stdout).contains(secret));
+    let refused = [
+        (&["keys", "create", "x", "--user", "root"][..], "only root"),
+        (&["keys", "create", "x", "--route", "everything"], "no route 'everything'"),
+        (&["keys", "create", "x", "--expires", "tomorrow"], "RFC 3339"),
+        (&["keys", "create", "x", "--expires", "2001-01-01T00:00:00Z"], "expired already"),
+        (&["keys", "create", "x", "--spend-cap", "much"], "wei"),
+        (&["keys", "list", "--user", "root"], "only root"),
+        (&["keys", "delete", of_root["key"]["id"].as_str().unwrap()], "there is no API key"),
+    ];
+    for (command, reason) in refused {
+        let said = refusal(&server.command(&ann, command));
+        assert!(said.contains(reason), "{command:?}: {said}");
+    }
+    server.stop();
+    let server = stand.start(&[]);
+    assert!(server.command(&ann, &["keys", "delete", id]).status.success());
+    assert_eq!(json(&server, &ann, &["keys"]).as_array().unwrap().len(), 0);
+    assert!(server.command(&root, &["keys", "create", "n", "--user", "ann"]).status.success());
+    assert!(server.command(&root, &["users", "remove", "ann"]).status.success());
+    assert_eq!(json(&server, &root, &["keys"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn status_nodes_and_buckets_tell_what_is_there() {
     let stand = Stand::new();
     let server = stand.start(&["--nodes", "5", "--coding", "3+2"]);

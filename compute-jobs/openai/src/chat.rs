@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::admission::{answered, read_body};
 use crate::answer::{Answer, Asker, Whole, collect, room};
+use crate::aside::{aside, read};
 use crate::audit::{Told, Usage};
 use crate::credentials::Route;
 use crate::events::{self, Shape};
@@ -90,8 +91,10 @@ fn likeliest(parameters: &mut Parameters) -> Result<Option<u8>, Refusal> {
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Response {
     answered(gateway, Route::Chat, request, |gateway, admitted, body| async move {
         let body = read_body(&gateway, &admitted.headers, body).await?;
-        let asked = Asked::parse(&body.bytes, gateway.limits())?;
-        let (asker, request_hash) = (admitted.asker(&body), hash(&body.bytes));
+        let limits = gateway.limits().clone();
+        let (asked, request_hash) =
+            read(body.bytes.clone(), move |bytes| Asked::parse(bytes, &limits)).await?;
+        let asker = admitted.asker(&body);
         drop(body);
         let (is_streamed, keep_alive) = (asked.wanted.is_streamed, gateway.limits().keep_alive);
         let (answer, chat) = begin(&gateway, asker, asked, request_hash).await?;
@@ -164,6 +167,10 @@ impl Chat {
 
     async fn whole(self, answer: Answer) -> Result<Value, Refusal> {
         let (wholes, usage) = collect(answer, self.choices).await?;
+        aside(self.with_likelihoods, move || self.object(wholes, usage)).await
+    }
+
+    fn object(&self, wholes: Vec<Whole>, usage: Usage) -> Value {
         let choice = |(index, whole): (usize, Whole)| {
             json!({
                 "index": index,
@@ -175,7 +182,7 @@ impl Chat {
         let choices = wholes.into_iter().enumerate().map(choice).collect();
         let mut object = self.imprint.object("chat.completion", choices);
         object["usage"] = usage_json(usage);
-        Ok(object)
+        object
     }
 }
 

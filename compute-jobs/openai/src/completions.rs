@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::admission::{answered, read_body};
-use crate::answer::{Answer, Asker, collect, room};
+use crate::answer::{Answer, Asker, Whole, collect, room};
+use crate::aside::{aside, read};
 use crate::audit::{Told, Usage};
 use crate::credentials::Route;
 use crate::events::{self, Shape};
@@ -73,8 +74,10 @@ fn prompt(value: Option<Value>) -> Result<String, Refusal> {
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Response {
     answered(gateway, Route::Completions, request, |gateway, admitted, body| async move {
         let body = read_body(&gateway, &admitted.headers, body).await?;
-        let asked = Asked::parse(&body.bytes, gateway.limits())?;
-        let (asker, request_hash) = (admitted.asker(&body), hash(&body.bytes));
+        let limits = gateway.limits().clone();
+        let (asked, request_hash) =
+            read(body.bytes.clone(), move |bytes| Asked::parse(bytes, &limits)).await?;
+        let asker = admitted.asker(&body);
         drop(body);
         let (is_streamed, keep_alive) = (asked.wanted.is_streamed, gateway.limits().keep_alive);
         let (answer, completion) = begin(&gateway, asker, asked, request_hash).await?;
@@ -140,6 +143,10 @@ impl Completion {
     async fn whole(self, answer: Answer) -> Result<Value, Refusal> {
         let count = u32::try_from(self.offsets.len()).unwrap_or(u32::MAX);
         let (wholes, usage) = collect(answer, count).await?;
+        aside(self.with_likelihoods, move || self.object(wholes, usage)).await
+    }
+
+    fn object(&self, wholes: Vec<Whole>, usage: Usage) -> Value {
         let choices = wholes.into_iter().enumerate().map(|(index, whole)| {
             let likelihoods =
                 self.with_likelihoods.then(|| likelihoods::of_completion(&whole.likelihoods, &mut 0));
@@ -152,7 +159,7 @@ impl Completion {
         });
         let mut object = self.imprint.object("text_completion", choices.collect());
         object["usage"] = usage_json(usage);
-        Ok(object)
+        object
     }
 
     fn chunk(&self, choices: Vec<Value>) -> Value {

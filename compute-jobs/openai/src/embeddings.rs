@@ -6,15 +6,17 @@
 use ashlar_compute_api::ContentRoot;
 use ashlar_compute_api::inference::{Embeddings, Prompt};
 use ashlar_compute_api::transcript::{Event, Transcript};
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::admission::{answered, read_body};
 use crate::answer::{Asker, Charge};
+use crate::aside::{LARGE, aside, read};
 use crate::audit::{Misdeed, Usage};
 use crate::credentials::Route;
 use crate::gateway::Gateway;
@@ -83,8 +85,12 @@ fn texts(value: Option<Value>, texts_max: usize) -> Result<Vec<String>, Refusal>
 pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> Response {
     answered(gateway, Route::Embeddings, request, |gateway, admitted, body| async move {
         let body = read_body(&gateway, &admitted.headers, body).await?;
-        let (value, root) = answer(&gateway, admitted.asker(&body), &body.bytes).await?;
-        let mut response = Json(value).into_response();
+        let asker = admitted.asker(&body);
+        let (value, root) = answer(&gateway, asker, body.bytes).await?;
+        let is_much = value["data"].as_array().is_some_and(|data| data.len() > 1);
+        // Numbers are written one by one: a megabyte of them takes tens of milliseconds.
+        let text = aside(is_much, move || value.to_string()).await?;
+        let mut response = ([(CONTENT_TYPE, "application/json")], text).into_response();
         mark(&mut response, root);
         Ok(response)
     })
@@ -93,7 +99,7 @@ pub(crate) async fn create(State(gateway): State<Gateway>, request: Request) -> 
 
 /// The answer to a line of a batch.
 pub(crate) async fn answer_line(gateway: &Gateway, asker: Asker, body: &[u8]) -> Result<Value, Refusal> {
-    answer(gateway, asker, body).await.map(|(value, _)| value)
+    answer(gateway, asker, Bytes::copy_from_slice(body)).await.map(|(value, _)| value)
 }
 
 /// Whether a line of a batch reads; the model that it names.
@@ -101,8 +107,10 @@ pub(crate) fn check_line(body: &[u8], limits: &Limits) -> Result<String, Refusal
     Asked::parse(body, limits).map(|asked| asked.model)
 }
 
-async fn answer(gateway: &Gateway, asker: Asker, body: &[u8]) -> Result<(Value, ContentRoot), Refusal> {
-    let Asked { model, texts, is_base64 } = Asked::parse(body, gateway.limits())?;
+async fn answer(gateway: &Gateway, asker: Asker, body: Bytes) -> Result<(Value, ContentRoot), Refusal> {
+    let limits = gateway.limits().clone();
+    let (asked, request_hash) = read(body, move |bytes| Asked::parse(bytes, &limits)).await?;
+    let Asked { model, texts, is_base64 } = asked;
     let served = models::resolve(gateway, &asker.caller, &model, ModelKind::Embedding).await?;
     let asked = count(&served, &asker, &texts).await?;
     let (root, count) = (served.inference.model().root, texts.len());
@@ -112,39 +120,38 @@ async fn answer(gateway: &Gateway, asker: Asker, body: &[u8]) -> Result<(Value, 
     let given =
         given.map_err(|_| Refusal::provider_failed(&asker.request_id, "it was silent for too long"))?;
     let given = given.map_err(|error| Refusal::of_inference(error, "input", &asker.request_id))?;
-    let request_hash = hash(body);
-    let mut transcript = served.transcript.clone();
-    let checked = check(&served, &given, count, asked);
-    let checked = checked.and_then(|()| tell(&mut transcript, request_hash, &given.vectors, usage));
-    if let Err(misdeed) = checked {
-        gateway.watch().misconduct(&Misconduct {
-            request_id: asker.request_id,
-            model_root: root,
-            request_hash,
-            head: transcript.head(),
-            misdeed,
-        });
-        return Err(Refusal::misconduct());
+    let numbers: usize = given.vectors.iter().map(Vec::len).sum();
+    let work = move || {
+        let mut transcript = served.transcript.clone();
+        let checked = check(&served, &given, count, asked);
+        let checked = checked.and_then(|()| tell(&mut transcript, request_hash, &given.vectors, usage));
+        let value = checked.map(|()| describe(&served.facts.name, given.vectors, is_base64, asked));
+        (value, transcript.head())
+    };
+    let (value, head) = aside(numbers > LARGE / 8, work).await?;
+    let (request_id, model_root) = (asker.request_id, root);
+    match value {
+        Ok(value) => {
+            charge.owe(usage);
+            gateway.watch().delivered(&Delivered { request_id, model_root, head, usage });
+            Ok((value, root))
+        }
+        Err(misdeed) => {
+            gateway.watch().misconduct(&Misconduct { request_id, model_root, request_hash, head, misdeed });
+            Err(Refusal::misconduct())
+        }
     }
-    charge.owe(usage);
-    gateway.watch().delivered(&Delivered {
-        request_id: asker.request_id,
-        model_root: root,
-        head: transcript.head(),
-        usage,
-    });
+}
+
+/// As OpenAI's.
+fn describe(model: &str, vectors: Vec<Vec<f32>>, is_base64: bool, asked: u64) -> Value {
     let datum = |(index, vector): (usize, Vec<f32>)| {
         let embedding = if is_base64 { json!(STANDARD.encode(bytes(&vector))) } else { json!(vector) };
         json!({ "object": "embedding", "index": index, "embedding": embedding })
     };
-    let data: Vec<Value> = given.vectors.into_iter().enumerate().map(datum).collect();
-    let value = json!({
-        "object": "list",
-        "data": data,
-        "model": served.facts.name,
-        "usage": { "prompt_tokens": asked, "total_tokens": asked },
-    });
-    Ok((value, root))
+    let data: Vec<Value> = vectors.into_iter().enumerate().map(datum).collect();
+    let usage = json!({ "prompt_tokens": asked, "total_tokens": asked });
+    json!({ "object": "list", "data": data, "model": model, "usage": usage })
 }
 
 /// Units of all texts, each of which must fit into the model.

@@ -14,6 +14,7 @@
 
 mod admission;
 mod answer;
+mod aside;
 mod audit;
 mod batches;
 mod chat;

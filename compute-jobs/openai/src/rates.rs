@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 
-/// Keys that are remembered; above it, those with nothing under way are forgotten, fullest first being no concern.
+/// Keys that are remembered; above it, those with nothing under way are forgotten, and begin with full buckets.
 const KEYS_MAX: usize = 10_000;
 /// When to come again where only a free place is missing.
 const PLACE_RETRY_SECONDS: u32 = 1;

@@ -216,9 +216,10 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, Some("internal_error"), message)
     }
 
-    /// Of a runtime.
+    /// Of a runtime; without a parameter where an answer had begun.
     pub(crate) fn of_inference(error: InferenceError, param: &str, request_id: &str) -> Self {
         match error {
+            InferenceError::Invalid { reason } if param.is_empty() => Self::malformed(reason),
             InferenceError::Invalid { reason } => Self::malformed(reason).with_param(param),
             InferenceError::TooLong { units, maximum } => Self::too_long(units, maximum, param),
             InferenceError::Busy { retry_after_seconds } => {
