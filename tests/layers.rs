@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     (
         "ashlar",
         &[
@@ -53,12 +53,18 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("ashlar-disk", &[]),
     ("ashlar-chunker", &[]),
     ("ashlar-compute-api", &[]),
+    (
+        "ashlar-compute-jobs",
+        &["ashlar-compute-api", "ashlar-metadata", "ashlar-objects", "ashlar-worker"],
+    ),
+    ("ashlar-worker", &["ashlar-compute-api"]),
 ];
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
-const TEST_ARROWS: [(&str, &[&str]); 3] = [
+const TEST_ARROWS: [(&str, &[&str]); 4] = [
     ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-objects", &["ashlar-disk"]),
+    ("ashlar-compute-jobs", &["ashlar-disk"]),
     ("ashlar-chain", &["ashlar-dev-chain"]),
 ];
 

@@ -27,6 +27,8 @@ fn sources() -> Vec<PathBuf> {
         "src",
         "chunker/src",
         "compute-jobs/api/src",
+        "compute-jobs/src",
+        "compute-jobs/worker/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",

@@ -123,7 +123,9 @@ impl Coordinator {
                 Err(error) => Some(error),
             };
             match lost {
-                Some(LedgerError::Rows(RowsError::Fenced)) => tracing::info!("another process coordinates jobs"),
+                Some(LedgerError::Rows(RowsError::Fenced)) => {
+                    tracing::info!("another process coordinates jobs")
+                }
                 Some(error) => tracing::warn!(%error, "coordinating jobs failed; it is tried again"),
                 None => {}
             }

@@ -23,9 +23,7 @@ mod turn;
 
 pub use coordinator::{Coordinator, CoordinatorConfig, CoordinatorParts, DataRules};
 pub use jobs::DurableJobs;
-pub use ledger::{
-    JobPage, JobSummary, Ledger, LedgerError, Quotas, UnitPage, UnitSummary, UnixSecondsClock,
-};
+pub use ledger::{JobPage, JobSummary, Ledger, LedgerError, Quotas, UnitPage, UnitSummary, UnixSecondsClock};
 pub use local_workers::{LocalRuntime, LocalWorkers};
 pub use rows::Reputation;
 pub use stages::{ROWS_TEXT, RowsStage, Stages};

@@ -229,7 +229,9 @@ async fn run(
                 Err(error) => failed(format!("the answers cannot be written: {error}"), true),
             }
         }
-        Err(error @ (WorkError::OtherModel { .. } | WorkError::OtherClass)) => failed(error.to_string(), false),
+        Err(error @ (WorkError::OtherModel { .. } | WorkError::OtherClass)) => {
+            failed(error.to_string(), false)
+        }
         Err(error @ (WorkError::Busy | WorkError::Failed { .. })) => failed(error.to_string(), false),
     }
 }

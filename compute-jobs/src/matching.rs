@@ -220,7 +220,11 @@ mod tests {
         assert_eq!(of(&[rule(ComputeAccess::Own)], &offers[..2]), Err(NoChoice::Access));
         assert_eq!(of(&[rule(listed(2))], &offers), Ok(address(2)));
         assert_eq!(of(&[rule(ComputeAccess::Any)], &offers), Ok(address(1)));
-        assert_eq!(of(&[rule(ComputeAccess::Any), rule(listed(2))], &offers), Ok(address(2)), "the narrowest");
+        assert_eq!(
+            of(&[rule(ComputeAccess::Any), rule(listed(2))], &offers),
+            Ok(address(2)),
+            "the narrowest"
+        );
         assert_eq!(of(&[], &offers), Ok(address(3)), "what lies in no bucket is its principal's");
         let bobs = ComputeRule { owner: "bob".into(), access: ComputeAccess::Own };
         assert_eq!(of(&[rule(ComputeAccess::Own), bobs], &offers), Err(NoChoice::Access), "two owners");

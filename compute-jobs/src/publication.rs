@@ -68,7 +68,9 @@ pub(crate) async fn published(store: &Store, job: &Job) -> Result<Option<Content
     };
     let mut text = Vec::new();
     while let Some(piece) = read.body.next().await {
-        text.extend_from_slice(&piece.map_err(|error| stage_error("the mark of what was published", &error))?);
+        text.extend_from_slice(
+            &piece.map_err(|error| stage_error("the mark of what was published", &error))?,
+        );
     }
     let root = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
     let reason = "the mark of what was published does not read".to_owned();

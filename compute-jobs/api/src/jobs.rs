@@ -21,5 +21,5 @@ pub use service::{Jobs, JobsError, QueryStage, StageError, Submitted, UnitResult
 pub use statement::{
     ITEMS_MAX, Input, JobSpec, Kind, Limits, SpecError, Statement, TEXT_BYTES_MAX, UnitInput, input_root,
 };
-pub use unit_objects::{UnitObjects, UnitObjectsError};
 pub use unit::{Attempt, AttemptEnd, Effect, Hedge, Lease, Output, Unit, UnitEvent, UnitRefusal, UnitState};
+pub use unit_objects::{UnitObjects, UnitObjectsError};

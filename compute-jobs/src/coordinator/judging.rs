@@ -6,7 +6,7 @@ use ashlar_compute_api::ContentRoot;
 use ashlar_compute_api::JobId;
 use ashlar_compute_api::jobs::{UnitObjects, UnitObjectsError};
 use ashlar_compute_api::unit_data::{
-    ANSWERS_BYTES_MAX, AnswerLine, Answers, AnswersHeader, Questions, QUESTIONS_BYTES_MAX, RowError,
+    ANSWERS_BYTES_MAX, AnswerLine, Answers, AnswersHeader, QUESTIONS_BYTES_MAX, Questions, RowError,
 };
 use bytes::Bytes;
 

@@ -16,12 +16,12 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::CoordinatorParts;
 use super::judging::{self, JudgeError, Judged};
 use super::stage_work::{self, StageTrouble};
 use super::unit_work::{self, AnnounceHedge, Heard, LeaseId};
-use super::CoordinatorParts;
 use crate::ledger::LedgerError;
-use crate::ledger::units::UnitId;
+use crate::ledger::units::{Changed, UnitId};
 use crate::rows::{JobRow, LeaseTerms, UnitRow};
 use crate::turn::Term;
 
@@ -213,7 +213,11 @@ impl Lead {
                 }
                 Ok(())
             }
-            Attached::Gone => self.fail(id, "its provider is gone".to_owned(), false).await,
+            Attached::Gone => {
+                self.running.remove(&id);
+                let changed = self.parts.ledger.gone(self.term, of, lease.fence).await;
+                self.after_unit(of, changed).await
+            }
             Attached::Unknown => Ok(()),
         }
     }
@@ -512,7 +516,16 @@ impl Lead {
 
     /// Something happens to a unit, after which it may be open again, or its job have ended.
     pub(super) async fn unit_event(&mut self, of: UnitId, event: UnitEvent) -> Result<(), LedgerError> {
-        let changed = match self.parts.ledger.unit_event(self.term, of, event).await {
+        let changed = self.parts.ledger.unit_event(self.term, of, event).await;
+        self.after_unit(of, changed).await
+    }
+
+    async fn after_unit(
+        &mut self,
+        of: UnitId,
+        changed: Result<Changed, LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let changed = match changed {
             Ok(changed) => changed,
             // It is fenced, or has ended.
             Err(LedgerError::Unit(_) | LedgerError::Job(_) | LedgerError::NotFound { .. }) => return Ok(()),

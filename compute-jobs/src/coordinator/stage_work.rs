@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use ashlar_compute_api::jobs::{
-    Job, Kind, StageError, UnitInput, UnitResult, UnitState, input_root,
-};
+use ashlar_compute_api::jobs::{Job, Kind, StageError, UnitInput, UnitResult, UnitState, input_root};
 use ashlar_compute_api::unit_data::ROWS_MAX;
 use ashlar_compute_api::{ContentRoot, InputRoot, JobId};
 use futures::stream::{self, StreamExt};

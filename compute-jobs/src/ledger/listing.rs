@@ -2,9 +2,7 @@
 //!
 //! Invariant: a principal is shown his own jobs alone; who sees all (root) is the caller's to know. Pages are bounded.
 
-use ashlar_compute_api::jobs::{
-    Attempt, JobState, JobsError, Kind, Limits, Progress, UnitInput, UnitState,
-};
+use ashlar_compute_api::jobs::{Attempt, JobState, JobsError, Kind, Limits, Progress, UnitInput, UnitState};
 use ashlar_compute_api::{Amount, JobId};
 use ashlar_metadata::namespace::NamespaceRow;
 use ashlar_metadata::{Direction, KeyRange};
@@ -176,7 +174,8 @@ impl Ledger {
         range.start = rows::unit(id, from);
         let snapshot = self.kv.snapshot().await?;
         let page = snapshot.scan(range, Direction::Forward, limit).await?;
-        let units: Result<Vec<UnitRow>, _> = page.rows.iter().map(|(_, row)| UnitRow::decode(&row.value)).collect();
+        let units: Result<Vec<UnitRow>, _> =
+            page.rows.iter().map(|(_, row)| UnitRow::decode(&row.value)).collect();
         let units = units?;
         let next = units.last().filter(|_| page.more).map(|last| last.unit.shard.number + 1);
         Ok((units, next))

@@ -3,9 +3,7 @@
 //! Invariant: a job runs only after the commit that knows all its units; what an interrupted try left is removed before the
 //! next. A unit whose input an earlier attempt answered has that answer from the beginning.
 
-use ashlar_compute_api::jobs::{
-    JobEvent, JobRefusal, JobState, Output, Unit, UnitEnd, UnitInput, UnitState,
-};
+use ashlar_compute_api::jobs::{JobEvent, JobRefusal, JobState, Output, Unit, UnitEnd, UnitInput, UnitState};
 use ashlar_compute_api::terms::Shard;
 use ashlar_compute_api::{ContentRoot, InputRoot, JobId};
 use ashlar_metadata::KeyRange;
@@ -66,7 +64,8 @@ impl Ledger {
             for (number, new) in (first..).zip(units) {
                 let unit = Unit::new(Shard { job: id, number }, new.input, row.limits.attempts_max);
                 let NewUnit { model, determinism, usage_max, .. } = *new;
-                let mut of = UnitRow { unit, model, determinism, usage_max, checkpoint: None, terms: Vec::new() };
+                let mut of =
+                    UnitRow { unit, model, determinism, usage_max, checkpoint: None, terms: Vec::new() };
                 match self.known(&mut turn, row.family, new.input.content_root).await? {
                     Some(ResultRow::Whole { content_root, usage }) => {
                         of.unit.state = UnitState::Done(Output { fence: 0, content_root, usage });

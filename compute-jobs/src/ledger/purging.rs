@@ -23,7 +23,12 @@ impl Ledger {
     }
 
     /// Marks a family, unless somebody began a new attempt.
-    pub(crate) async fn begin_purge(&self, term: Term, family: JobId, before: u64) -> Result<bool, LedgerError> {
+    pub(crate) async fn begin_purge(
+        &self,
+        term: Term,
+        family: JobId,
+        before: u64,
+    ) -> Result<bool, LedgerError> {
         let mut turn = Turn::of_term(&self.kv, term).await?;
         let key = rows::family(family);
         let Some(row) = turn.get::<FamilyRow>(&key).await? else { return Ok(false) };

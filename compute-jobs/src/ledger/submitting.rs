@@ -92,7 +92,9 @@ impl Ledger {
         let counts = turn.get::<PrincipalRow>(&principal_key).await.map_err(|error| unavailable(&error))?;
         let mut counts = counts.unwrap_or_default();
         let reserved = counts.reserved.checked_add(spec.limits.spend_cap);
-        let Some(reserved) = reserved.filter(|reserved| *reserved <= quotas.reserved_max) else { return busy };
+        let Some(reserved) = reserved.filter(|reserved| *reserved <= quotas.reserved_max) else {
+            return busy;
+        };
         if counts.open >= quotas.open_jobs_max || counts.kept >= quotas.kept_jobs_max {
             return busy;
         }

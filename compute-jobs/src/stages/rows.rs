@@ -102,7 +102,8 @@ impl Reader {
     }
 
     async fn header(&mut self) -> Result<QuestionsHeader, StageError> {
-        let (line, text) = self.line().await?.ok_or_else(|| never("the file of questions is empty".to_owned()))?;
+        let (line, text) =
+            self.line().await?.ok_or_else(|| never("the file of questions is empty".to_owned()))?;
         QuestionsHeader::read(&text).map_err(|error| never(format!("line {line}: {error}")))
     }
 }

@@ -168,7 +168,8 @@ impl World {
         let counts = snapshot.get(&rows::principal("ann")).await.unwrap().unwrap();
         let counts = PrincipalRow::decode(&counts.value).unwrap();
         assert_eq!((counts.open, counts.reserved), (0, Amount::ZERO));
-        let open = snapshot.scan(KeyRange::prefix(rows::open_prefix()), Direction::Forward, 10).await.unwrap();
+        let open =
+            snapshot.scan(KeyRange::prefix(rows::open_prefix()), Direction::Forward, 10).await.unwrap();
         assert!(open.rows.is_empty(), "the index names what is open alone");
         let prefix = bytes::Bytes::from_static(&[Tag::JobUnitOpen as u8]);
         let page = snapshot.scan(KeyRange::prefix(prefix), Direction::Forward, 1_000).await.unwrap();
@@ -308,7 +309,11 @@ async fn every_wrong_conduct_fails_its_unit_and_is_paid_nothing() {
         let job = world.jobs.job("ann", id).await.unwrap();
         assert_eq!((job.progress.failed, job.progress.spent), (2, Amount::ZERO), "{conduct:?}");
         let rows = world.stage.published.lock()[&id].clone();
-        assert_eq!(rows, [(0, false), (1, false), (2, false), (3, false)], "{conduct:?}: errors in their place");
+        assert_eq!(
+            rows,
+            [(0, false), (1, false), (2, false), (3, false)],
+            "{conduct:?}: errors in their place"
+        );
         let reputation = world.ledger().reputation(ashlar_compute_api::Address([4; 20])).await.unwrap();
         assert!(reputation.failed + reputation.expired > 0, "{conduct:?}");
     }

@@ -172,7 +172,8 @@ pub(super) fn questions(rows: std::ops::Range<u64>) -> Questions {
 pub(super) fn answers(questions: &Questions, root: ContentRoot) -> Answers {
     let value = |row: u64| Value::Vector(Vector(vec![f32::from(u16::try_from(row).unwrap())]));
     let usage = Usage { asked: 1, answered: 0 };
-    let answer = |question: &Question| AnswerLine { row: question.row, result: Ok((value(question.row), usage)) };
+    let answer =
+        |question: &Question| AnswerLine { row: question.row, result: Ok((value(question.row), usage)) };
     let header = AnswersHeader::new(root, MODEL, None);
     Answers { header, rows: questions.rows.iter().map(answer).collect() }
 }
@@ -299,7 +300,8 @@ impl SimulatedWorkers {
         let bytes = self.objects.get(task.family, root, usize::MAX).await.unwrap();
         let questions = Questions::parse(&bytes).unwrap();
         let mut answers = answers(&questions, root);
-        let heartbeats = |until: u64| (1..until / 15).map(|n| (n * 15, WorkEvent::Alive { rows: n, paid: 0.into() }));
+        let heartbeats =
+            |until: u64| (1..until / 15).map(|n| (n * 15, WorkEvent::Alive { rows: n, paid: 0.into() }));
         let (mut script, took, copies): (Vec<(u64, WorkEvent)>, u64, u32) = match conduct {
             Conduct::Silent | Conduct::DoesNotBegin => (Vec::new(), u64::MAX, 0),
             Conduct::Dies => (Vec::new(), 1, 0),
@@ -410,23 +412,24 @@ impl Workers for SimulatedWorkers {
         }
         let mut rng = self.rng(&task);
         let first = self.first.filter(|_| (task.shard.number, task.lease.fence) == (0, 1));
-        let conduct = first.or(self.always).unwrap_or_else(|| match (task.lease.fence, rng.random_range(0..24)) {
-            // In the end everything goes well.
-            (9.., _) => Conduct::Good,
-            (_, 0) => Conduct::Slow { tells: true },
-            (_, 1) => Conduct::Slow { tells: false },
-            (_, 2) => Conduct::Silent,
-            (_, 3) => Conduct::Late,
-            (_, 4) => Conduct::Dies,
-            (_, 5) => Conduct::Twice,
-            (_, 6) => Conduct::Garbage,
-            (_, 7) => Conduct::OmitsARow,
-            (_, 8) => Conduct::Inflates,
-            (_, 9) => Conduct::GivesUp,
-            (_, 10) => Conduct::DoesNotBegin,
-            (_, 11) => Conduct::FailsRows,
-            _ => Conduct::Good,
-        });
+        let conduct =
+            first.or(self.always).unwrap_or_else(|| match (task.lease.fence, rng.random_range(0..24)) {
+                // In the end everything goes well.
+                (9.., _) => Conduct::Good,
+                (_, 0) => Conduct::Slow { tells: true },
+                (_, 1) => Conduct::Slow { tells: false },
+                (_, 2) => Conduct::Silent,
+                (_, 3) => Conduct::Late,
+                (_, 4) => Conduct::Dies,
+                (_, 5) => Conduct::Twice,
+                (_, 6) => Conduct::Garbage,
+                (_, 7) => Conduct::OmitsARow,
+                (_, 8) => Conduct::Inflates,
+                (_, 9) => Conduct::GivesUp,
+                (_, 10) => Conduct::DoesNotBegin,
+                (_, 11) => Conduct::FailsRows,
+                _ => Conduct::Good,
+            });
         if conduct == Conduct::DoesNotBegin {
             return Err(StartError { reason: "unplugged".into() });
         }

@@ -11,7 +11,7 @@ use ashlar_compute_api::jobs::{
     End, Input, Job, JobSpec, JobState, Jobs, Kind, Limits, QueryStage, Statement, UnitObjects, UnitResult,
 };
 use ashlar_compute_api::unit_data::{
-    self, AnswersHeader, AnswerLine, Ask, Embedding, Question, QuestionsHeader,
+    self, AnswerLine, AnswersHeader, Ask, Embedding, Question, QuestionsHeader,
 };
 use ashlar_compute_api::{Address, ContentRoot, JobId};
 use ashlar_objects::access::RequestContext;
@@ -33,8 +33,8 @@ use crate::ledger::Ledger;
 use crate::publication::{as_principal, publish, published};
 use crate::store_objects::body;
 use crate::{
-    Coordinator, CoordinatorConfig, CoordinatorParts, DurableJobs, LocalRuntime, LocalWorkers, Quotas, ROWS_TEXT,
-    RowsStage, Stages, StoreObjects,
+    Coordinator, CoordinatorConfig, CoordinatorParts, DurableJobs, LocalRuntime, LocalWorkers, Quotas,
+    ROWS_TEXT, RowsStage, Stages, StoreObjects,
 };
 
 /// Makes vectors of lengths; texts that it was told are bad fail.
@@ -99,8 +99,13 @@ impl Bench {
         let test = TestStore::new().await;
         let user = test.store.users().add_user(&request_of("root", true), "ann").await.unwrap();
         let ann = request_of(&user.id, false);
-        let request =
-            CreateBucket { bucket: bucket("data"), acl: None, object_lock: false, ownership: None, location: None };
+        let request = CreateBucket {
+            bucket: bucket("data"),
+            acl: None,
+            object_lock: false,
+            ownership: None,
+            location: None,
+        };
         test.store.create_bucket(&ann, request).await.unwrap();
         let model = Model {
             root: MODEL,
@@ -349,7 +354,8 @@ async fn a_result_is_published_once_however_often_it_is_tried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_is_killed_is_followed_by_another() {
     let bench = Bench::new().await;
-    let spec = bench.spec("q", file((0..2_000).map(|n| format!("row {n}")))).await;
+    let mut spec = bench.spec("q", file((0..2_000).map(|n| format!("row {n}")))).await;
+    spec.limits.attempts_max = 10;
     let id = bench.jobs.submit(spec).await.unwrap().job.id;
     for killed_after in [1_u64, 5, 20, 60] {
         let stop = CancellationToken::new();

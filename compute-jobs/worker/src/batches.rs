@@ -18,8 +18,7 @@ pub(crate) async fn call(
     inputs: &[&Input],
 ) -> Result<Batch, InferenceError> {
     let texts = inputs.iter().map(|input| text(input)).collect::<Result<Vec<_>, _>>()?;
-    let lengths: Vec<u64> =
-        texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX)).collect();
+    let lengths: Vec<u64> = texts.iter().map(|text| u64::try_from(text.len()).unwrap_or(u64::MAX)).collect();
     let (values, units): (Vec<Value>, u64) = match ask {
         Ask::Embed(_) => {
             let embeddings = inference.embed(texts).await?;
@@ -71,7 +70,8 @@ mod tests {
 
     #[test]
     fn shares_add_up() {
-        for (units, lengths) in [(10, vec![1, 1, 1]), (0, vec![5]), (7, vec![0, 100, 0]), (u64::MAX, vec![9, 8])]
+        for (units, lengths) in
+            [(10, vec![1, 1, 1]), (0, vec![5]), (7, vec![0, 100, 0]), (u64::MAX, vec![9, 8])]
         {
             let shares = shares(units, &lengths);
             assert_eq!(shares.iter().sum::<u64>(), units, "{lengths:?}");

@@ -79,8 +79,7 @@ impl Inference for Runtime {
         let Prompt::Text(text) = &request.prompt else { panic!("texts alone are asked here") };
         let asked = self.call(std::slice::from_ref(text))?;
         let request_hash = request.request_hash;
-        let mut pieces =
-            vec![Piece { events: vec![Event::Request { request_hash }], ..Piece::default() }];
+        let mut pieces = vec![Piece { events: vec![Event::Request { request_hash }], ..Piece::default() }];
         for choice in 0..request.choices {
             let said = format!("{text}!{choice}");
             let events = said.chars().map(|scalar| Event::Text { choice, scalar }).collect();
@@ -177,7 +176,8 @@ fn outcome(answers: &Answers) -> Vec<String> {
 async fn one_bad_row_is_one_error_and_the_same_question_is_asked_once() {
     let runtime = Runtime::new();
     let texts = ["x", "bad", "x", "yyy", "long", "z", "x", "busy"];
-    let (answers, events) = worked(&runtime, &questions(Ask::Embed(Embedding {}), &texts), None).await.unwrap();
+    let (answers, events) =
+        worked(&runtime, &questions(Ask::Embed(Embedding {}), &texts), None).await.unwrap();
     let long = "[3.0, 0.5]";
     let one = "[1.0, 0.5]";
     assert_eq!(outcome(&answers), [one, "invalid", one, long, "too_long", one, one, "[4.0, 0.5]"]);

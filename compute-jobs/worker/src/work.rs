@@ -9,9 +9,7 @@ use std::time::Duration;
 use ashlar_compute_api::ContentRoot;
 use ashlar_compute_api::inference::{Inference, InferenceError};
 use ashlar_compute_api::transcript::Event;
-use ashlar_compute_api::unit_data::{
-    AnswerLine, Answers, AnswersHeader, Ask, Question, Questions, RowError,
-};
+use ashlar_compute_api::unit_data::{AnswerLine, Answers, AnswersHeader, Ask, Question, Questions, RowError};
 use futures::{StreamExt, stream};
 
 use crate::batches;
@@ -110,7 +108,11 @@ pub async fn work(
         told,
     };
     let open = unit.sheet.open();
-    if let Ask::Generate(_) = asked.ask { unit.generate(&open).await? } else { unit.batches(&open).await? }
+    if let Ask::Generate(_) = asked.ask {
+        unit.generate(&open).await?
+    } else {
+        unit.batches(&open).await?
+    }
     Ok(unit.sheet.answers())
 }
 

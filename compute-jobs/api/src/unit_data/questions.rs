@@ -269,9 +269,7 @@ impl Question {
                 Err(LineError::Value { reason: "a conversation has a message at least" })
             }
             (Input::Chat(_), Kind::Inference) | (Input::Text(_), _) => Ok(()),
-            (Input::Chat(_), _) => {
-                Err(LineError::Value { reason: "conversations are generated from alone" })
-            }
+            (Input::Chat(_), _) => Err(LineError::Value { reason: "conversations are generated from alone" }),
         }
     }
 }
