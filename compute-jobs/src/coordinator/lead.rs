@@ -213,11 +213,7 @@ impl Lead {
                 }
                 Ok(())
             }
-            Attached::Gone => {
-                self.running.remove(&id);
-                let changed = self.parts.ledger.gone(self.term, of, lease.fence).await;
-                self.after_unit(of, changed).await
-            }
+            Attached::Gone => self.end_blameless(id, "its provider was stopped".to_owned()).await,
             Attached::Unknown => Ok(()),
         }
     }
@@ -356,6 +352,7 @@ impl Lead {
                 _ => Ok(()),
             },
             Heard::Judged(id, Ok(judged)) => self.finish(id, judged).await,
+            Heard::Judged(id, Err(JudgeError::Store(reason))) => self.end_blameless(id, reason).await,
             Heard::Judged(id, Err(error)) => {
                 let is_final = matches!(error, JudgeError::Questions(_));
                 self.fail(id, error.to_string(), is_final).await
@@ -512,6 +509,13 @@ impl Lead {
     async fn fail(&mut self, id: LeaseId, reason: String, is_final: bool) -> Result<(), LedgerError> {
         self.running.remove(&id);
         self.unit_event(id.unit, UnitEvent::Fail { fence: id.fence, reason, is_final }).await
+    }
+
+    /// The same, and its provider is not at fault.
+    async fn end_blameless(&mut self, id: LeaseId, reason: String) -> Result<(), LedgerError> {
+        self.running.remove(&id);
+        let changed = self.parts.ledger.end_blameless(self.term, id.unit, id.fence, reason).await;
+        self.after_unit(id.unit, changed).await
     }
 
     /// Something happens to a unit, after which it may be open again, or its job have ended.

@@ -66,9 +66,14 @@ impl Ledger {
         self.happen(term, id, event, Beside::default()).await
     }
 
-    /// A lease ended with the process that worked under it: its provider is not at fault.
-    pub(crate) async fn gone(&self, term: Term, id: UnitId, fence: u64) -> Result<Changed, LedgerError> {
-        let reason = "its provider was stopped".to_owned();
+    /// A lease ended for a reason that its provider is not at fault for.
+    pub(crate) async fn end_blameless(
+        &self,
+        term: Term,
+        id: UnitId,
+        fence: u64,
+        reason: String,
+    ) -> Result<Changed, LedgerError> {
         let beside = Beside { is_blameless: true, ..Beside::default() };
         self.happen(term, id, UnitEvent::Fail { fence, reason, is_final: false }, beside).await
     }
