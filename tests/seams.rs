@@ -39,6 +39,8 @@ fn sources() -> Vec<PathBuf> {
         "compute-jobs/runtime/embedding/src",
         "compute-jobs/runtime/models/src",
         "compute-jobs/runtime/training/src",
+        "compute-jobs/src",
+        "compute-jobs/worker/src",
         "metadata/src",
         "storage-node/src",
         "storage-node/disk/src",

@@ -6,6 +6,7 @@
 
 mod judging;
 mod lead;
+mod leases;
 mod scheduling;
 mod stage_work;
 mod unit_work;

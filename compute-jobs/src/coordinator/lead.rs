@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use ashlar_compute_api::jobs::{
-    Hedge, Input, JobEvent, JobRefusal, JobState, Lease, Output, StageError, UnitEvent, UnitState,
+    Input, JobEvent, JobRefusal, JobState, Lease, Output, StageError, UnitEvent, UnitState,
 };
-use ashlar_compute_api::workers::{Attached, Task, WorkEvent};
+use ashlar_compute_api::workers::WorkEvent;
 use ashlar_compute_api::{Address, Amount, JobId};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -20,8 +20,9 @@ use super::CoordinatorParts;
 use super::judging::{self, JudgeError, Judged};
 use super::stage_work::{self, StageTrouble};
 use super::unit_work::{self, AnnounceHedge, Heard, LeaseId};
+use super::unit_work::{AnnounceHedge, Heard, LeaseId};
 use crate::ledger::LedgerError;
-use crate::ledger::units::UnitId;
+use crate::ledger::units::{Changed, UnitId};
 use crate::rows::{JobRow, LeaseTerms, UnitRow};
 use crate::turn::Term;
 
@@ -55,9 +56,9 @@ pub(super) struct Running {
     pub(super) unit: UnitRow,
     /// It was asked for, and nothing was heard yet.
     pub(super) is_starting: bool,
-    is_judged: bool,
-    said: Option<mpsc::Sender<AnnounceHedge>>,
-    task: Option<AbortHandle>,
+    pub(super) is_judged: bool,
+    pub(super) said: Option<mpsc::Sender<AnnounceHedge>>,
+    pub(super) task: Option<AbortHandle>,
 }
 
 impl Drop for Running {
@@ -74,9 +75,9 @@ pub(super) struct Lead {
     pub(super) jobs: BTreeMap<JobId, OpenJob>,
     pub(super) running: HashMap<LeaseId, Running>,
     pub(super) turn_of: usize,
-    heard: mpsc::Sender<Heard>,
+    pub(super) heard: mpsc::Sender<Heard>,
     hears: mpsc::Receiver<Heard>,
-    tasks: JoinSet<()>,
+    pub(super) tasks: JoinSet<()>,
 }
 
 impl Lead {
@@ -165,93 +166,6 @@ impl Lead {
         };
         self.jobs.insert(id, open);
         if has_units { self.find_leases(id).await } else { Ok(()) }
-    }
-
-    /// Leases that a coordinator before this one gave: followed again where that can be, else waited for.
-    async fn find_leases(&mut self, id: JobId) -> Result<(), LedgerError> {
-        let ledger = self.parts.ledger.clone();
-        let mut from = Some(0);
-        while let Some(first) = from {
-            let (units, next) = ledger.open_units(id, first, QUEUE_MAX).await?;
-            for of in units {
-                let unit = ledger.unit(of).await?;
-                for lease in unit.unit.leases().to_vec() {
-                    self.attach(of, &unit, lease).await?;
-                }
-            }
-            from = next;
-        }
-        Ok(())
-    }
-
-    async fn attach(&mut self, of: UnitId, unit: &UnitRow, lease: Lease) -> Result<(), LedgerError> {
-        let Some(terms) = unit.terms.iter().find(|terms| terms.fence == lease.fence).copied() else {
-            return Ok(());
-        };
-        let id = LeaseId { unit: of, fence: lease.fence };
-        let Some(task) = self.task(of, unit, lease, terms) else { return Ok(()) };
-        let running = Running {
-            lease,
-            terms,
-            unit: unit.clone(),
-            is_starting: false,
-            is_judged: false,
-            said: None,
-            task: None,
-        };
-        self.running.insert(id, running);
-        match self.parts.workers.attach(task).await {
-            Attached::Running(work) => {
-                let (said, hears) = mpsc::channel(1);
-                let follow = unit_work::follow(work, id, self.heard.clone(), hears);
-                let task = self.tasks.spawn(follow);
-                if let Some(running) = self.running.get_mut(&id) {
-                    (running.said, running.task) = (Some(said), Some(task));
-                }
-                if lease.hedge == Hedge::Announced {
-                    self.say_hedge(id);
-                }
-                Ok(())
-            }
-            Attached::Gone => self.fail(id, "its provider is gone".to_owned(), false).await,
-            Attached::Unknown => Ok(()),
-        }
-    }
-
-    fn say_hedge(&self, id: LeaseId) {
-        let said = self.running.get(&id).and_then(|running| running.said.as_ref());
-        if let Some(said) = said {
-            // It is said already where there is no room.
-            let _ = said.try_send(AnnounceHedge);
-        }
-    }
-
-    fn task(&self, of: UnitId, unit: &UnitRow, lease: Lease, terms: LeaseTerms) -> Option<Task> {
-        let row = &self.jobs.get(&of.job)?.row;
-        Some(Task {
-            shard: unit.unit.shard,
-            family: row.family,
-            lease,
-            kind: row.kind,
-            model: unit.model,
-            input: unit.unit.input,
-            checkpoint: unit.checkpoint.map(|checkpoint| checkpoint.content_root),
-            price: terms.price,
-            allowance: terms.allowance,
-            heartbeat_seconds: u32::try_from(self.parts.config.lease.as_secs() / 3).unwrap_or(1).max(1),
-        })
-    }
-
-    /// Has a unit worked under a lease that was just given.
-    pub(super) fn start(&mut self, of: UnitId, unit: UnitRow, lease: Lease, terms: LeaseTerms) {
-        let id = LeaseId { unit: of, fence: lease.fence };
-        let Some(task) = self.task(of, &unit, lease, terms) else { return };
-        let (said, hears) = mpsc::channel(1);
-        let workers = Arc::clone(&self.parts.workers);
-        let task = self.tasks.spawn(unit_work::start(workers, id, task, self.heard.clone(), hears));
-        let (said, task) = (Some(said), Some(task));
-        let running = Running { lease, terms, unit, is_starting: true, is_judged: false, said, task };
-        self.running.insert(id, running);
     }
 
     fn forget(&mut self, id: JobId) {
@@ -352,6 +266,7 @@ impl Lead {
                 _ => Ok(()),
             },
             Heard::Judged(id, Ok(judged)) => self.finish(id, judged).await,
+            Heard::Judged(id, Err(JudgeError::Store(reason))) => self.end_blameless(id, reason).await,
             Heard::Judged(id, Err(error)) => {
                 let is_final = matches!(error, JudgeError::Questions(_));
                 self.fail(id, error.to_string(), is_final).await
@@ -510,9 +425,25 @@ impl Lead {
         self.unit_event(id.unit, UnitEvent::Fail { fence: id.fence, reason, is_final }).await
     }
 
+    /// The same, and its provider is not at fault.
+    pub(super) async fn end_blameless(&mut self, id: LeaseId, reason: String) -> Result<(), LedgerError> {
+        self.running.remove(&id);
+        let changed = self.parts.ledger.end_blameless(self.term, id.unit, id.fence, reason).await;
+        self.after_unit(id.unit, changed).await
+    }
+
     /// Something happens to a unit, after which it may be open again, or its job have ended.
     pub(super) async fn unit_event(&mut self, of: UnitId, event: UnitEvent) -> Result<(), LedgerError> {
-        let changed = match self.parts.ledger.unit_event(self.term, of, event).await {
+        let changed = self.parts.ledger.unit_event(self.term, of, event).await;
+        self.after_unit(of, changed).await
+    }
+
+    async fn after_unit(
+        &mut self,
+        of: UnitId,
+        changed: Result<Changed, LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let changed = match changed {
             Ok(changed) => changed,
             // It is fenced, or has ended.
             Err(LedgerError::Unit(_) | LedgerError::Job(_) | LedgerError::NotFound { .. }) => return Ok(()),
@@ -572,15 +503,5 @@ impl Lead {
             *taken.entry(running.lease.provider).or_default() += 1;
         }
         taken
-    }
-
-    /// Tells a provider that another may finish before it.
-    pub(super) async fn announce(&mut self, id: LeaseId) -> Result<(), LedgerError> {
-        self.unit_event(id.unit, UnitEvent::AnnounceHedge { fence: id.fence }).await?;
-        let is_announced = |running: &Running| running.lease.hedge == Hedge::Announced;
-        if self.running.get(&id).is_some_and(is_announced) {
-            self.say_hedge(id);
-        }
-        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! only when no other is left to be given out.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use ashlar_compute_api::jobs::{Hedge, JobEvent, JobState, UnitState};
 use ashlar_compute_api::workers::ProviderOffer;
@@ -180,15 +181,16 @@ impl Lead {
         first: Option<Address>,
     ) -> Result<Result<Choice, NoChoice>, LedgerError> {
         let Some(job) = self.jobs.get(&id) else { return Ok(Err(NoChoice::Model)) };
-        if !market.rules.contains_key(&id) {
-            match self.parts.rules.rules(&job.inputs).await {
-                Ok(rules) => drop(market.rules.insert(id, rules)),
+        let rules = match market.rules.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match self.parts.rules.rules(&job.inputs).await {
+                Ok(rules) => place.insert(rules),
                 Err(error) => {
                     tracing::warn!(%id, %error, "whether data may go out is not known: it does not");
                     return Ok(Err(NoChoice::Access));
                 }
-            }
-        }
+            },
+        };
         let tried: Vec<Address> = unit.unit.attempts.iter().map(|attempt| attempt.provider).collect();
         let need = Need {
             kind: job.row.kind,
@@ -196,7 +198,7 @@ impl Lead {
             determinism: unit.determinism,
             usage_max: unit.usage_max,
             left: job.row.left(),
-            rules: market.rules.get(&id).map(Vec::as_slice).unwrap_or_default(),
+            rules,
             principal: &job.row.principal,
             tried: &tried,
             not: first,
@@ -228,18 +230,17 @@ impl Lead {
             })
             .collect();
         for (lease, hedge, provider, unit) in stragglers {
-            match hedge {
-                // Nobody is told that another could finish first where there is no other.
-                Hedge::Alone if may => {
-                    if self.choice(id, &unit, market, Some(provider)).await?.is_ok() {
-                        self.announce(lease).await?;
-                    }
-                }
-                Hedge::Told if may && unit.unit.leases().len() == 1 => {
-                    self.give(lease.unit, market, Some(provider)).await?;
-                    return Ok(());
-                }
-                _ => {}
+            if !may {
+                return Ok(());
+            }
+            let is_told = hedge == Hedge::Told && unit.unit.leases().len() == 1;
+            if is_told {
+                self.give(lease.unit, market, Some(provider)).await?;
+                return Ok(());
+            }
+            // Nobody is told that another could finish first where there is no other.
+            if hedge == Hedge::Alone && self.choice(id, &unit, market, Some(provider)).await?.is_ok() {
+                self.announce(lease).await?;
             }
         }
         Ok(())

@@ -20,6 +20,15 @@ pub(crate) struct UnitId {
     pub(crate) number: u32,
 }
 
+/// What is known beside an event.
+#[derive(Clone, Copy, Debug, Default)]
+struct Beside {
+    /// What another attempt would begin with.
+    kept: Option<ResultRow>,
+    /// Nobody is at fault for leases that end by it.
+    is_blameless: bool,
+}
+
 /// A unit and its job after something happened.
 #[derive(Clone, Debug)]
 pub(crate) struct Changed {
@@ -43,7 +52,8 @@ impl Ledger {
         output: Output,
         kept: ResultRow,
     ) -> Result<Changed, LedgerError> {
-        self.happen(term, id, UnitEvent::Finish(output), Some(kept)).await
+        let beside = Beside { kept: Some(kept), ..Beside::default() };
+        self.happen(term, id, UnitEvent::Finish(output), beside).await
     }
 
     /// Anything else happens to a unit.
@@ -53,7 +63,19 @@ impl Ledger {
         id: UnitId,
         event: UnitEvent,
     ) -> Result<Changed, LedgerError> {
-        self.happen(term, id, event, None).await
+        self.happen(term, id, event, Beside::default()).await
+    }
+
+    /// A lease ended for a reason that its provider is not at fault for.
+    pub(crate) async fn end_blameless(
+        &self,
+        term: Term,
+        id: UnitId,
+        fence: u64,
+        reason: String,
+    ) -> Result<Changed, LedgerError> {
+        let beside = Beside { is_blameless: true, ..Beside::default() };
+        self.happen(term, id, UnitEvent::Fail { fence, reason, is_final: false }, beside).await
     }
 
     async fn happen(
@@ -61,7 +83,7 @@ impl Ledger {
         term: Term,
         id: UnitId,
         event: UnitEvent,
-        kept: Option<ResultRow>,
+        beside: Beside,
     ) -> Result<Changed, LedgerError> {
         for turn in 0..TURNS_MAX {
             back_off(turn).await;
@@ -69,7 +91,7 @@ impl Ledger {
             let mut row = job(&mut turn, id.job).await?;
             let mut unit = unit(&mut turn, id).await?;
             let before = (row.clone(), unit.clone());
-            self.apply_unit(&mut turn, id, &mut row, &mut unit, event.clone(), kept).await?;
+            self.apply_unit(&mut turn, id, &mut row, &mut unit, event.clone(), beside).await?;
             if (&row, &unit) != (&before.0, &before.1) {
                 self.put_changed(&mut turn, id, &before.0, &row, &unit);
                 if turn.commit().await?.is_none() {
@@ -104,7 +126,8 @@ impl Ledger {
                 let number = rows::parse_unit_open(key).ok_or(LedgerError::NotFound { id })?;
                 let of = UnitId { job: id, number };
                 let mut unit = unit(&mut turn, of).await?;
-                self.apply_unit(&mut turn, of, &mut row, &mut unit, UnitEvent::Cancel, None).await?;
+                self.apply_unit(&mut turn, of, &mut row, &mut unit, UnitEvent::Cancel, Beside::default())
+                    .await?;
                 turn.put(rows::unit(id, number), &unit);
             }
             turn.put(rows::job(id), &row);
@@ -122,7 +145,7 @@ impl Ledger {
         row: &mut JobRow,
         unit: &mut UnitRow,
         event: UnitEvent,
-        kept: Option<ResultRow>,
+        beside: Beside,
     ) -> Result<(), LedgerError> {
         let now = self.now();
         if let UnitEvent::Finish(output) = &event {
@@ -132,7 +155,9 @@ impl Ledger {
         unit.unit = next;
         for effect in effects {
             let Effect::Ended(attempt) = effect else { continue };
-            ending::judge_provider(turn, &attempt, now).await?;
+            if !beside.is_blameless {
+                ending::judge_provider(turn, &attempt, now).await?;
+            }
             if let Some(index) = unit.terms.iter().position(|terms| terms.fence == attempt.fence) {
                 let terms = unit.terms.swap_remove(index);
                 row.reserved = row.reserved.saturating_sub(terms.allowance.saturating_sub(terms.paid));
@@ -145,7 +170,7 @@ impl Ledger {
             UnitState::Cancelled => UnitEnd::Cancelled,
         };
         turn.delete(rows::unit_open(id.job, id.number));
-        let kept = kept.or(unit.checkpoint.map(ResultRow::Part));
+        let kept = beside.kept.or(unit.checkpoint.map(ResultRow::Part));
         if let Some(kept) = kept {
             turn.put(rows::result(row.family, unit.unit.input.content_root), &kept);
         }

@@ -354,7 +354,8 @@ async fn a_result_is_published_once_however_often_it_is_tried() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_that_is_killed_is_followed_by_another() {
     let bench = Bench::new().await;
-    let spec = bench.spec("q", file((0..2_000).map(|n| format!("row {n}")))).await;
+    let mut spec = bench.spec("q", file((0..2_000).map(|n| format!("row {n}")))).await;
+    spec.limits.attempts_max = 10;
     let id = bench.jobs.submit(spec).await.unwrap().job.id;
     for killed_after in [1_u64, 5, 20, 60] {
         let stop = CancellationToken::new();

@@ -128,7 +128,7 @@ async fn what_ended_long_ago_is_forgotten_whole() {
 /// The same rows on the engine that production has, read again after it was closed.
 #[tokio::test]
 async fn jobs_are_kept_by_the_embedded_engine() {
-    let disk = FaultyDisk::new(3);
+    let disk = FaultyDisk::new(1 << 30);
     let open = || -> Arc<dyn OrderedKv> {
         let location = JournalLocation { disk: Arc::new(disk.clone()), dir: PathBuf::from("/meta") };
         Arc::new(EmbeddedKv::open(&[location], &Options::default()).unwrap())
