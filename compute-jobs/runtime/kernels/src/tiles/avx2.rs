@@ -43,8 +43,8 @@ fn multiply_add(sum: __m256i, weights: __m256i, codes: __m256i) -> __m256i {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: [RowView<'_>; R]) -> Tile<R> {
-    check_rows(&rows, group.blocks);
+pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: &[RowView<'_>; R]) -> Tile<R> {
+    check_rows(rows, group.blocks);
     let mut tile = [[0.0; LANES]; R];
     let low_half = _mm256_set1_epi8(15);
     for first in [0, WIDE] {
@@ -84,8 +84,8 @@ pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: [RowView<'
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) fn bytes<const R: usize>(group: &BytesGroup<'_>, rows: [RowView<'_>; R]) -> Tile<R> {
-    check_rows(&rows, group.blocks);
+pub(crate) fn bytes<const R: usize>(group: &BytesGroup<'_>, rows: &[RowView<'_>; R]) -> Tile<R> {
+    check_rows(rows, group.blocks);
     let mut tile = [[0.0; LANES]; R];
     let bias = _mm256_set1_epi8(-128);
     for first in [0, WIDE] {

@@ -42,8 +42,8 @@ fn told<const R: usize>(sums: [__m512; R]) -> Tile<R> {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: [RowView<'_>; R]) -> Tile<R> {
-    check_rows(&rows, group.blocks);
+pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: &[RowView<'_>; R]) -> Tile<R> {
+    check_rows(rows, group.blocks);
     let low_half = _mm512_set1_epi8(15);
     let mut sums = [_mm512_setzero_ps(); R];
     let blocks = group.codes.chunks_exact(NIBBLE_CODES).zip(group.scales.chunks_exact(2 * LANES));
@@ -79,8 +79,8 @@ pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: [RowView<'
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(crate) fn bytes<const R: usize>(group: &BytesGroup<'_>, rows: [RowView<'_>; R]) -> Tile<R> {
-    check_rows(&rows, group.blocks);
+pub(crate) fn bytes<const R: usize>(group: &BytesGroup<'_>, rows: &[RowView<'_>; R]) -> Tile<R> {
+    check_rows(rows, group.blocks);
     let mut sums = [_mm512_setzero_ps(); R];
     let blocks = group.codes.chunks_exact(BYTE_CODES).zip(group.scales.chunks_exact(LANES));
     for (block, (weights, halves)) in blocks.enumerate() {

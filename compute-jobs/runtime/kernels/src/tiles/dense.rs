@@ -4,7 +4,7 @@ use crate::LANES;
 use crate::multiply::Tile;
 
 #[inline(always)]
-fn tile<const R: usize>(weights: &[f32], rows: [&[f32]; R]) -> Tile<R> {
+fn tile<const R: usize>(weights: &[f32], rows: &[&[f32]; R]) -> Tile<R> {
     let mut sums = [[0.0f32; LANES]; R];
     for row in rows {
         assert!(row.len() * LANES == weights.len(), "a weight for each input and output");
@@ -20,18 +20,18 @@ fn tile<const R: usize>(weights: &[f32], rows: [&[f32]; R]) -> Tile<R> {
     sums
 }
 
-pub(crate) fn portable<const R: usize>(weights: &[f32], rows: [&[f32]; R]) -> Tile<R> {
+pub(crate) fn portable<const R: usize>(weights: &[f32], rows: &[&[f32]; R]) -> Tile<R> {
     tile(weights, rows)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-pub(crate) fn avx2<const R: usize>(weights: &[f32], rows: [&[f32]; R]) -> Tile<R> {
+pub(crate) fn avx2<const R: usize>(weights: &[f32], rows: &[&[f32]; R]) -> Tile<R> {
     tile(weights, rows)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
-pub(crate) fn avx512<const R: usize>(weights: &[f32], rows: [&[f32]; R]) -> Tile<R> {
+pub(crate) fn avx512<const R: usize>(weights: &[f32], rows: &[&[f32]; R]) -> Tile<R> {
     tile(weights, rows)
 }

@@ -6,8 +6,8 @@ use crate::rows::RowView;
 use crate::tiles::{BytesGroup, NibblesGroup, check_rows};
 use crate::{BLOCK, LANES};
 
-pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: [RowView<'_>; R]) -> Tile<R> {
-    check_rows(&rows, group.blocks);
+pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: &[RowView<'_>; R]) -> Tile<R> {
+    check_rows(rows, group.blocks);
     let mut sums = [[0.0f32; LANES]; R];
     let blocks = group.codes.chunks_exact(NIBBLE_CODES).zip(group.scales.chunks_exact(2 * LANES));
     for (block, (weights, scales)) in blocks.enumerate() {
@@ -29,8 +29,8 @@ pub(crate) fn nibbles<const R: usize>(group: &NibblesGroup<'_>, rows: [RowView<'
     sums
 }
 
-pub(crate) fn bytes<const R: usize>(group: &BytesGroup<'_>, rows: [RowView<'_>; R]) -> Tile<R> {
-    check_rows(&rows, group.blocks);
+pub(crate) fn bytes<const R: usize>(group: &BytesGroup<'_>, rows: &[RowView<'_>; R]) -> Tile<R> {
+    check_rows(rows, group.blocks);
     let mut sums = [[0.0f32; LANES]; R];
     let blocks = group.codes.chunks_exact(BYTE_CODES).zip(group.scales.chunks_exact(LANES));
     for (block, (weights, scales)) in blocks.enumerate() {
