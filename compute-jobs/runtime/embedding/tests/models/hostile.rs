@@ -15,7 +15,7 @@ fn all(_: &str, _: &mut Vec<usize>, _: &mut Vec<f32>) -> bool {
 fn configurations_that_cannot_be_run_are_refused() {
     let changes = [
         ("hidden_size", json!(0)),
-        ("hidden_size", json!(1 << 40)),
+        ("hidden_size", json!(1_u64 << 40)),
         ("hidden_size", json!(-24)),
         ("hidden_size", json!("24")),
         ("num_attention_heads", json!(5)),
