@@ -69,6 +69,7 @@ struct OutlineOfModel {
 pub(crate) struct Reader {
     tokenizer: Tokenizer,
     tokens_max: usize,
+    vocabulary: usize,
 }
 
 impl Reader {
@@ -90,7 +91,7 @@ impl Reader {
         let truncation = TruncationParams { max_length: configuration.tokens_max, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| refuse(error.to_string()))?;
         tokenizer.with_padding(None);
-        let reader = Self { tokenizer, tokens_max: configuration.tokens_max };
+        let reader = Self { tokenizer, tokens_max: configuration.tokens_max, vocabulary };
         match reader.read("").map_err(|error| refuse(error.to_string()))?.count() {
             2 => Ok(reader),
             marks => Err(refuse(format!("an empty text has {marks} tokens, and 2 are expected: its marks"))),
@@ -104,7 +105,13 @@ impl Reader {
         let encoded = self.tokenizer.encode_fast(text, true);
         let encoded = encoded.map_err(|error| TokenError::Text { reason: error.to_string() })?;
         let ids = encoded.get_ids();
-        assert!((2..=self.tokens_max).contains(&ids.len()), "{} tokens after cutting", ids.len());
+        // A tokenizer's last step may add whatever marks its file says, as often as it says.
+        if !(2..=self.tokens_max).contains(&ids.len()) {
+            return Err(TokenError::Text { reason: format!("{} tokens, marks among them", ids.len()) });
+        }
+        if let Some(id) = ids.iter().find(|id| usize::try_from(**id).is_ok_and(|id| id >= self.vocabulary)) {
+            return Err(TokenError::Text { reason: format!("token {id} has no row in the model") });
+        }
         Ok(Tokens(ids.to_vec()))
     }
 }

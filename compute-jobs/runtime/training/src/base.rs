@@ -62,7 +62,7 @@ impl Shape {
                 return refuse(format!("{name}: {value}, and 1 to {maximum} can be"));
             }
         }
-        if self.heads % self.kv_heads != 0 || self.head % 2 != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) || !self.head.is_multiple_of(2) {
             return refuse("key-value heads divide heads, and a head has an even number of numbers".into());
         }
         let is_fine = |x: f32| x.is_finite() && x > 0.0;

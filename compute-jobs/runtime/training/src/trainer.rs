@@ -314,7 +314,7 @@ impl<'a> Trainer<'a> {
         let is_last = self.step == self.options.steps_max;
         if self.held.is_empty() {
             self.best = Best { values, loss: f64::INFINITY, since: 0 };
-        } else if self.step % self.options.validate_every == 0 || is_last {
+        } else if self.step.is_multiple_of(self.options.validate_every) || is_last {
             let held: Vec<&Row> = self.held.iter().collect();
             let (loss, _) = self.pass(&held, false)?;
             measured.push(("validation_loss", loss));

@@ -8,8 +8,8 @@ use pulp::{Simd, WithSimd};
 use super::panels::{Floats, Panels};
 use super::rows::gelu;
 
-/// Depth that is walked at once: a panel's block and a strip's together stay in 48 KiB.
-const DEPTH_BLOCK: usize = 192;
+/// Depth that is walked at once: a panel's block and a strip's together stay in half of a first cache, 28 KiB.
+const DEPTH_BLOCK: usize = 128;
 /// Rows whose strips are made at once: they stay in the second cache with the panel.
 pub(crate) const ROWS_BLOCK: usize = 96;
 
@@ -136,15 +136,24 @@ impl Block<'_> {
         // Of a row that is there only in part, or not at all, the rest is zero and not written.
         let piece =
             |vector: usize, length: usize| (vector * lanes).min(length)..((vector + 1) * lanes).min(length);
+        let is_whole = self.columns == V * lanes;
         let mut sums = [[simd.splat_f32s(0.0); V]; R];
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let bias = self.bias.unwrap_or_default();
-            let there =
-                if self.is_added && row < rows { &result[row * stride..][..self.columns] } else { &[] };
-            for (vector, sum) in sums.iter_mut().enumerate() {
-                let bias = simd.partial_load_f32s(&bias[piece(vector, bias.len())]);
-                let there = simd.partial_load_f32s(&there[piece(vector, there.len())]);
-                *sum = simd.add_f32s(there, bias);
+        if let Some(bias) = self.bias {
+            let of_all: [_; V] =
+                std::array::from_fn(|vector| simd.partial_load_f32s(&bias[piece(vector, self.columns)]));
+            sums = [of_all; R];
+        }
+        if self.is_added {
+            for (row, sums) in sums.iter_mut().enumerate().take(rows) {
+                let there = &result[row * stride..][..self.columns];
+                let (vectors, _) = S::as_simd_f32s(there);
+                for (vector, sum) in sums.iter_mut().enumerate() {
+                    let there = match is_whole {
+                        true => vectors[vector],
+                        false => simd.partial_load_f32s(&there[piece(vector, self.columns)]),
+                    };
+                    *sum = simd.add_f32s(there, *sum);
+                }
             }
         }
         let (left, _) = left.as_chunks::<R>();
@@ -153,15 +162,16 @@ impl Block<'_> {
         let sums = add_products(simd, left, right, sums);
         for (row, sums) in sums.iter().enumerate().take(rows) {
             let into = &mut result[row * stride..][..self.columns];
-            for (vector, sum) in sums.iter().enumerate() {
-                simd.partial_store_f32s(&mut into[piece(vector, self.columns)], *sum);
-            }
-            if self.is_gelu {
-                for vector in 0..V {
-                    let into = &mut into[piece(vector, self.columns)];
-                    let value = gelu(simd, simd.partial_load_f32s(into));
-                    simd.partial_store_f32s(into, value);
+            if is_whole {
+                let (vectors, _) = S::as_mut_simd_f32s(into);
+                for (into, sum) in vectors.iter_mut().zip(sums) {
+                    *into = if self.is_gelu { gelu(simd, *sum) } else { *sum };
                 }
+                continue;
+            }
+            for (vector, sum) in sums.iter().enumerate() {
+                let sum = if self.is_gelu { gelu(simd, *sum) } else { *sum };
+                simd.partial_store_f32s(&mut into[piece(vector, self.columns)], sum);
             }
         }
     }

@@ -47,7 +47,7 @@ pub(crate) struct Panels {
 impl Panels {
     /// How many vectors of columns waste least of the last panel: wide where there are many columns.
     fn vectors_for(columns: usize, lanes: usize) -> usize {
-        if columns % (3 * lanes) != 0 && columns <= 2 * lanes { columns.div_ceil(lanes) } else { 3 }
+        if !columns.is_multiple_of(3 * lanes) && columns <= 2 * lanes { columns.div_ceil(lanes) } else { 3 }
     }
 
     fn reshape(&mut self, depth: usize, columns: usize, lanes: usize) {

@@ -15,7 +15,7 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let rounded = simd.mul_add_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
     let whole = simd.sub_f32s(rounded, splat(ROUND));
     // ln 2 in two pieces, the first with few enough bits to be exact times any such number.
-    let rest = simd.mul_add_f32s(whole, splat(-0.693_359_375), x);
+    let rest = simd.mul_add_f32s(whole, splat(-0.693_359_4), x);
     let rest = simd.mul_add_f32s(whole, splat(2.121_944_4e-4), rest);
     let mut sum = splat(1.0 / 5_040.0);
     for term in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
@@ -31,11 +31,11 @@ pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
 pub(super) fn erf<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let splat = |x: f32| simd.splat_f32s(x);
     // erf is 1 to the last place of a float from here on.
-    const END: f32 = 3.832_506_9;
+    const END: f32 = 3.832_507;
     let x = simd.min_f32s(simd.max_f32s(x, splat(-END)), splat(END));
     let square = simd.mul_f32s(x, x);
     let mut above = splat(2.290_506_5e-4);
-    for term in [3.408_291e-3, 5.095_569_5e-2, 1.852_083_2e-1, 1.128_379_1] {
+    for term in [3.408_291e-3, 5.095_569_5e-2, 1.852_083_2e-1, std::f32::consts::FRAC_2_SQRT_PI] {
         above = simd.mul_add_f32s(above, square, splat(term));
     }
     let mut below = splat(-1.179_160_3e-7);

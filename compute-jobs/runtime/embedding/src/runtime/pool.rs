@@ -54,9 +54,14 @@ type Answer = Result<Embedded, InferenceError>;
 /// A request that is worked on.
 struct Request {
     texts: Vec<String>,
-    bytes: usize,
     work: Work,
     state: Mutex<State>,
+}
+
+/// Room in the queue, given back when dropped: before the answer is told, or with the last piece that is left.
+struct Reservation {
+    texts: usize,
+    bytes: usize,
     shared: Arc<Shared>,
 }
 
@@ -66,6 +71,7 @@ struct State {
     vectors: Vec<Vec<f32>>,
     units: u64,
     pieces_left: usize,
+    reservation: Option<Reservation>,
 }
 
 /// Texts of one request that are computed together, by their places.
@@ -101,11 +107,10 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-impl Drop for Request {
-    /// The last piece is done or left, and with it what the request had reserved.
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut queue = self.shared.queue.lock();
-        queue.texts -= self.texts.len();
+        queue.texts -= self.texts;
         queue.bytes -= self.bytes;
     }
 }
@@ -132,6 +137,8 @@ impl Request {
         if state.pieces_left == 0 {
             let vectors = std::mem::take(&mut state.vectors);
             let answer = Embedded { vectors, units: state.units };
+            // Who hears the answer may ask again at once.
+            drop(state.reservation.take());
             if let Some(caller) = state.caller.take() {
                 // A caller that has gone needs no answer.
                 let _ = caller.send(Ok(answer));
@@ -181,7 +188,8 @@ impl Pool {
         let pieces = pieces(&texts);
         let (caller, answer) = oneshot::channel();
         let vectors = if work == Work::Embed { vec![Vec::new(); texts.len()] } else { Vec::new() };
-        let state = State { caller: Some(caller), vectors, units: 0, pieces_left: pieces.len() };
+        let pieces_left = pieces.len();
+        let mut state = State { caller: Some(caller), vectors, units: 0, pieces_left, reservation: None };
         let mut queue = self.shared.queue.lock();
         let fits = queue.texts + texts.len() <= self.limits.texts_max
             && queue.bytes + bytes <= self.limits.bytes_max;
@@ -191,10 +199,10 @@ impl Pool {
         queue.texts += texts.len();
         queue.bytes += bytes;
         let shared = Arc::clone(&self.shared);
-        let request = Arc::new(Request { texts, bytes, work, state: Mutex::new(state), shared });
+        state.reservation = Some(Reservation { texts: texts.len(), bytes, shared });
+        let request = Arc::new(Request { texts, work, state: Mutex::new(state) });
         let tasks = pieces.into_iter().map(|places| Task { request: Arc::clone(&request), places });
         queue.tasks.extend(tasks);
-        // Otherwise the last owner may be this one, and its end takes the lock.
         drop(queue);
         self.shared.something_waits.notify_all();
         Ok(answer)

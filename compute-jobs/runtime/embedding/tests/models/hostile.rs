@@ -15,7 +15,7 @@ fn all(_: &str, _: &mut Vec<usize>, _: &mut Vec<f32>) -> bool {
 fn configurations_that_cannot_be_run_are_refused() {
     let changes = [
         ("hidden_size", json!(0)),
-        ("hidden_size", json!(1 << 40)),
+        ("hidden_size", json!(1_u64 << 40)),
         ("hidden_size", json!(-24)),
         ("hidden_size", json!("24")),
         ("num_attention_heads", json!(5)),
@@ -87,7 +87,9 @@ fn tokenizers_that_lead_out_of_the_vocabulary_are_refused() {
     other["model"] = json!({"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"});
     let mut markless = tiny::tokenizer();
     markless["post_processor"] = json!(null);
-    for tokenizer in [far, added, other, markless, json!({}), json!([])] {
+    let mut foreign = tiny::tokenizer();
+    foreign["post_processor"]["special_tokens"]["[SEP]"]["ids"] = json!([4_000_000_000_u32]);
+    for tokenizer in [foreign, far, added, other, markless, json!({}), json!([])] {
         let refused = load(tokenizer);
         assert!(matches!(refused, Err(LoadError::Tokens(_))), "{refused:?}");
     }
