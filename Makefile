@@ -10,13 +10,18 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY := $(ASHLAR_CACHE)/tools/bin/cargo-deny
 
 .NOTPARALLEL:
-.PHONY: help build release test fmt lint models unit deny advisories contracts conformance chain crash bench
+.PHONY: help build tested release test fmt lint models unit deny advisories contracts conformance chain crash bench
 
 help: ## What can be made.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 build: ## The binary as tests and the demo run it: quick to build, hot crates optimised.
 	cargo build --locked --package ashlar
+
+# What clients and crashes are tried on is what the tests were linked with. Built as a package of its own the binary would have
+# other features of its dependencies, and all of SQL would be compiled a second time.
+tested:
+	cargo test --locked --workspace --no-run
 
 release: ## The binary as it is measured and deployed.
 	cargo build --locked --release --package ashlar
@@ -51,7 +56,7 @@ contracts: ## Contracts: artifacts, vectors and gas are as committed; unit, fuzz
 	chain/contracts/build --test
 	chain/contracts/build --gas --check
 
-conformance: build ## Unchanged S3 and SQL clients, bad input and racing conditions against the binary.
+conformance: tested ## Unchanged S3 and SQL clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
 	ops/conformance/sql/run --bin $(ASHLAR_BIN)
 	ops/conformance/openai/run
@@ -60,5 +65,5 @@ chain: ## Unchanged clients of Ethereum against the dev chain; what they need is
 	cargo build --locked --package ashlar-dev-chain --example serve
 	ops/conformance/chain/run --serve $(CARGO_TARGET_DIR)/debug/examples/serve
 
-crash: build ## SIGKILL while clients write, deleted and corrupted nodes, lost metadata.
+crash: tested ## SIGKILL while clients write, deleted and corrupted nodes, lost metadata.
 	ops/crash/run --rounds 5 --bin $(ASHLAR_BIN)

@@ -12,7 +12,6 @@ use serde_json::Value;
 
 /// Each internal crate with what it may import. `ashlar-disk` is a leaf under the two that write to disks.
 const ARROWS: &[(&str, &[&str])] = &[
-const ARROWS: [(&str, &[&str]); 17] = [
     (
         "ashlar",
         &[
@@ -62,6 +61,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("ashlar-runtime", &["ashlar-compute-api", "ashlar-kernels"]),
     ("ashlar-kernels", &[]),
     ("ashlar-openai", &["ashlar-compute-api", "ashlar-objects"]),
+    ("ashlar-compute-jobs", &["ashlar-compute-api", "ashlar-metadata", "ashlar-objects", "ashlar-worker"]),
+    ("ashlar-worker", &["ashlar-compute-api"]),
     ("ashlar-fleet", &["ashlar-chain", "ashlar-compute-api", "ashlar-disk"]),
     ("ashlar-models", &["ashlar-compute-api"]),
     ("ashlar-embedding", &["ashlar-compute-api", "ashlar-models"]),
@@ -70,24 +71,12 @@ const ARROWS: [(&str, &[&str]); 17] = [
 
 /// What tests alone may import besides: doubles of the layers below, to stand on.
 const TEST_ARROWS: &[(&str, &[&str])] = &[
+    ("ashlar-compute-jobs", &["ashlar-disk"]),
     ("ashlar-fleet", &["ashlar-dev-chain"]),
     ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
     ("ashlar-objects", &["ashlar-disk"]),
     // What buyers and providers sign, to settle it.
     ("ashlar-chain", &["ashlar-compute-api", "ashlar-dev-chain"]),
-    (
-        "ashlar-compute-jobs",
-        &["ashlar-compute-api", "ashlar-metadata", "ashlar-objects", "ashlar-worker"],
-    ),
-    ("ashlar-worker", &["ashlar-compute-api"]),
-];
-
-/// What tests alone may import besides: doubles of the layers below, to stand on.
-const TEST_ARROWS: [(&str, &[&str]); 4] = [
-    ("ashlar-s3-gateway", &["ashlar-chunker", "ashlar-metadata", "ashlar-storage-node"]),
-    ("ashlar-objects", &["ashlar-disk"]),
-    ("ashlar-compute-jobs", &["ashlar-disk"]),
-    ("ashlar-chain", &["ashlar-dev-chain"]),
 ];
 
 /// The store: what a heavy crate must never reach, not even through another of ours.

@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::CoordinatorParts;
 use super::judging::{self, JudgeError, Judged};
 use super::stage_work::{self, StageTrouble};
-use super::unit_work::{self, AnnounceHedge, Heard, LeaseId};
 use super::unit_work::{AnnounceHedge, Heard, LeaseId};
 use crate::ledger::LedgerError;
 use crate::ledger::units::{Changed, UnitId};
