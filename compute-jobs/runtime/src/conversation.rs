@@ -162,3 +162,36 @@ impl Write for Bounded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ashlar_compute_api::inference::{Message, Role};
+
+    use super::{BEGIN, END, Template};
+    use crate::gguf::Gguf;
+    use crate::synthetic::{self, Written};
+
+    /// As SmolLM2 has it.
+    const SMOLLM: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ \
+                          '<|im_start|>system\nBe kind<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + \
+                          message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if \
+                          add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    #[test]
+    fn a_conversation_is_filled_in_as_it_was_taught() {
+        let bytes = synthetic::model(1).with("tokenizer.chat_template", Written::Text(SMOLLM.into())).bytes();
+        let template = Template::read(&Gguf::read(&bytes).expect("a file")).expect("a template");
+        let say = |role, text: &str| Message { role, text: text.into() };
+        let filled = template.fill(&[say(Role::User, "Hi <b>")]).expect("filled");
+        let expected = format!(
+            "<|im_start|>system\nBe kind<|im_end|>\n<|im_start|>user\n{BEGIN}Hi <b>{END}<|im_end|>\n\
+             <|im_start|>assistant\n"
+        );
+        assert_eq!(filled, expected);
+        let filled = template.fill(&[say(Role::System, "Short."), say(Role::User, "Hi")]).expect("filled");
+        assert!(
+            filled
+                .starts_with(&format!("<|im_start|>system\n{BEGIN}Short.{END}<|im_end|>\n<|im_start|>user"))
+        );
+    }
+}
