@@ -410,3 +410,41 @@ async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
     hub.close().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_was_lost_is_asked_for_again_and_is_the_same() {
+    let world = World::new().await;
+    let books = Arc::new(MemoryBooks::default());
+    let hub = world.hub(Arc::clone(&books) as _).await;
+    let url = world.serve_hub(&hub).await;
+    let offers = || vec![World::offer(root(MODEL), Kind::Inference, HONEST_PRICE)];
+    let config = world.config(2, &url, hub.identity(), offers());
+    let honest = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
+    until("a lock is ready", async || hub.is_ready(root(MODEL), Kind::Inference)).await;
+    let model = hub.model(root(MODEL)).unwrap();
+    whole(&model, say("one", 9)).await.unwrap();
+    let worth = u128::from(10 * HONEST_PRICE);
+    until("it is paid", async || honest.provider.standing().await == (worth, 0)).await;
+    // Opened, accepted, a place begun, the voucher, its receipt.
+    until("the gateway has the receipt", async || books.1.lock().len() == 5).await;
+    // As if it had crashed before the receipt came.
+    let before = books.1.lock()[3].clone();
+    honest.kill().await;
+    hub.close().await;
+    let kept = MemoryBooks::default();
+    kept.0.lock().extend([before]);
+    let kept = Arc::new(kept);
+    let hub = world.hub(Arc::clone(&kept) as _).await;
+    let url = world.serve_hub(&hub).await;
+    let config = world.config(2, &url, hub.identity(), offers());
+    let honest = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
+    until("the lock is ready again", async || hub.is_ready(root(MODEL), Kind::Inference)).await;
+    assert_eq!(honest.provider.standing().await, (worth, 0), "nothing was countersigned twice");
+    let model = hub.model(root(MODEL)).unwrap();
+    whole(&model, say("one", 9)).await.unwrap();
+    until("it is paid", async || honest.provider.standing().await == (2 * worth, 0)).await;
+    honest.drain().await;
+    assert_eq!(world.balance(2).await, 2 * worth);
+    hub.close().await;
+    world.end().await;
+}
