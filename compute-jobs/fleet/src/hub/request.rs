@@ -232,13 +232,19 @@ pub(super) async fn attempt(
         sink.done(peer.provider, units);
     }
     let paid = if heard_all.is_ok() { request.settle_up().await } else { Ok(()) };
+    let Request { mut lane, heard, is_place_lost, out, mut said, .. } = request;
+    // There are no more vouchers; the provider's end says that the place is free.
+    drop(out);
+    let mut is_whole = heard_all.is_ok() && paid.is_ok();
+    if is_whole {
+        let end = timeout(RECEIPT_WAIT_MAX, said.next::<Down>()).await;
+        is_whole = matches!(end, Ok(Ok(None)));
+    }
     if heard_all.is_ok() {
         sink.done(peer.provider, units);
     }
-    let Request { mut lane, heard, is_place_lost, .. } = request;
     // A place goes on where it stands whole and paid, or where nothing was said that it could lack.
     let is_untouched = !heard.is_begun() && !is_place_lost && !matches!(heard_all, Err(Failure::Fault(_)));
-    let is_whole = heard_all.is_ok() && paid.is_ok();
     if question.placed.is_none() && (is_untouched || is_whole) {
         lane.units += heard.units();
         lane.transcript = heard.into_transcript();

@@ -287,11 +287,11 @@ async fn attacked(attack: Attack, units: u64) {
     let config = world.config(2, &url, hub.identity(), offers);
     let honest = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
     until("both are linked and have locks", async || {
-        hub.providers().len() == 2
-            && world.locked().await == 2 * u128::from(CAP)
-            && honest.provider.status().locks == 1
+        let linked = hub.providers();
+        linked.len() == 2 && linked.iter().all(|provider| provider.offers_ready == 1)
     })
     .await;
+    assert_eq!(world.locked().await, 2 * u128::from(CAP));
     let model = hub.model(root(MODEL)).unwrap();
     // Units that the cheap one said and the gateway heard in answers that are as they should be.
     let mut earned = 0;
@@ -377,7 +377,11 @@ async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
     until("the cheap one has a lock", async || hub.is_ready(root(MODEL), Kind::Embedding)).await;
     let config = world.config(2, &url, hub.identity(), offer(HONEST_PRICE));
     let trusted = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
-    until("both have locks", async || trusted.provider.status().locks == 1).await;
+    until("both have locks", async || {
+        let linked = hub.providers();
+        linked.len() == 2 && linked.iter().all(|provider| provider.offers_ready == 1)
+    })
+    .await;
     let job = ashlar_compute_api::JobId([0x33; 32]);
     let fraction = Fraction::from_millionths(250_000).unwrap();
     let sampling = Sampling::new(job, random.random(), fraction);
@@ -392,7 +396,6 @@ async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
         let unit = worker.embed_unit(placed, texts.clone()).await.unwrap();
         assert_eq!(unit.provider, world.address(1));
         if sampling.is_sampled(number) {
-            until("the trusted one has room", async || hub.is_ready(root(MODEL), Kind::Embedding)).await;
             let checked = checker.embed(texts).await.unwrap();
             let verdict = compare(&worked(unit.rows), &worked(checked.vectors), DEFAULT_TOLERANCE_NATS);
             if !hub.judge(unit.provider, &verdict).is_paid_on {
