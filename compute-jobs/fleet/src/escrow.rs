@@ -347,7 +347,10 @@ impl Escrow {
         self.sender.send(id, call).await?;
         let depth = if let Finality::Depth(depth) = self.finality { depth } else { 0 };
         let mut inclusion = self.sender.wait(id, depth, self.poll).await?;
-        while self.finality == Finality::Finalized {
+        loop {
+            if self.finality != Finality::Finalized {
+                break;
+            }
             let finalized = BlockId::finalized();
             let header = self.market.endpoints().any(|endpoint| endpoint.header(finalized)).await?;
             if header.is_some_and(|header| header.number >= inclusion.block_number) {

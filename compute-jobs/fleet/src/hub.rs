@@ -125,6 +125,8 @@ pub struct PeerStatus {
     pub requests_max: u32,
     /// Share of its room that is taken.
     pub load: f64,
+    /// How many of its offers have a lock that requests are paid from now.
+    pub offers_ready: usize,
     /// Takes no new work.
     pub is_draining: bool,
     /// Requests that it answered on this link.
@@ -291,6 +293,7 @@ impl Hub {
 
     /// Providers that are linked.
     pub fn providers(&self) -> Vec<PeerStatus> {
+        let now = self.0.now();
         let reputations = self.0.reputations.lock();
         let peers = self.0.peers.lock();
         let status = |peer: &Arc<Peer>| PeerStatus {
@@ -299,6 +302,11 @@ impl Hub {
             models: peer.models.clone(),
             requests_max: peer.description.requests_max,
             load: peer.load(),
+            offers_ready: peer
+                .models
+                .iter()
+                .filter(|offered| self.0.purse.ready(peer.provider, offered, now).is_some())
+                .count(),
             is_draining: peer.is_draining.load(Ordering::SeqCst),
             answered: peer.answered.load(Ordering::Relaxed),
             reputation: reputations.score(peer.provider),

@@ -129,3 +129,27 @@ async fn the_digests_are_those_of_the_document() {
         assert_ne!(change.digest(PROVIDER), terms.digest(PROVIDER), "{change:?}");
     }
 }
+
+#[test]
+fn the_vectors_hold() {
+    let vectors = include_str!("../../../../docs/formats/vectors/link.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+    let handshakes = vectors["handshakes"].as_array().unwrap();
+    assert!(!handshakes.is_empty());
+    for vector in handshakes {
+        let text = |name: &str| vector[name].as_str().unwrap().to_owned();
+        fn bytes<const N: usize>(text: &str) -> [u8; N] {
+            hex::decode(text).unwrap().try_into().unwrap()
+        }
+        let contract = Address(bytes(&text("market")));
+        let terms = Terms {
+            domain: Domain { chain_id: text("chain_id").parse().unwrap(), contract },
+            gateway: Address(bytes(&text("gateway"))),
+            provider: Address(bytes(&text("provider"))),
+            gateway_nonce: bytes(&text("gateway_nonce")),
+            provider_nonce: bytes(&text("provider_nonce")),
+        };
+        assert_eq!(hex::encode(terms.digest(PROVIDER).0), text("provider_signs"));
+        assert_eq!(hex::encode(terms.digest(GATEWAY).0), text("gateway_signs"));
+    }
+}

@@ -472,11 +472,19 @@ impl Account {
     }
 
     async fn store(&self, record: &mut Record, moved: Record) -> Result<(), PurseError> {
-        // Not while, and not after, a store that did not return well.
-        self.is_uncertain.store(true, Ordering::SeqCst);
+        let doubt = Doubt(&self.is_uncertain);
         self.books.store(self.id, moved.to_stored()).await?;
+        std::mem::forget(doubt);
         *record = moved;
-        self.is_uncertain.store(false, Ordering::SeqCst);
         Ok(())
+    }
+}
+
+/// A store under way: left without its good end, an error or a caller that vanished, it is not known what is stored.
+struct Doubt<'a>(&'a AtomicBool);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

@@ -184,7 +184,10 @@ pub(super) async fn attempt(
     };
     let lane = lane.map_err(|error| {
         tracing::warn!(%error, lock = %account.id(), "a place could not be begun");
-        account.note_money(false);
+        // A unit's lease may be over; that says nothing of the lock.
+        if question.placed.is_none() {
+            account.note_money(false);
+        }
         busy()
     })?;
     let texts = question.ask.texts();
@@ -222,11 +225,26 @@ pub(super) async fn attempt(
         is_place_lost: false,
     };
     let heard_all = request.hear_out(sink).await;
+    let units = request.heard.units();
+    // A client has its answer before anything is paid; who leases a unit learns of it with its receipt, so that the next
+    // lease of the unit finds no voucher that waits for one.
+    if heard_all.is_ok() && question.placed.is_none() {
+        sink.done(peer.provider, units);
+    }
     let paid = if heard_all.is_ok() { request.settle_up().await } else { Ok(()) };
-    let Request { mut lane, heard, is_place_lost, .. } = request;
+    let Request { mut lane, heard, is_place_lost, out, mut said, .. } = request;
+    // There are no more vouchers; the provider's end says that the place is free.
+    drop(out);
+    let mut is_whole = heard_all.is_ok() && paid.is_ok();
+    if is_whole {
+        let end = timeout(RECEIPT_WAIT_MAX, said.next::<Down>()).await;
+        is_whole = matches!(end, Ok(Ok(None)));
+    }
+    if heard_all.is_ok() {
+        sink.done(peer.provider, units);
+    }
     // A place goes on where it stands whole and paid, or where nothing was said that it could lack.
     let is_untouched = !heard.is_begun() && !is_place_lost && !matches!(heard_all, Err(Failure::Fault(_)));
-    let is_whole = heard_all.is_ok() && paid.is_ok();
     if question.placed.is_none() && (is_untouched || is_whole) {
         lane.units += heard.units();
         lane.transcript = heard.into_transcript();
@@ -286,7 +304,6 @@ impl Request<'_> {
             };
             self.take(down, sink, stopped.is_some()).await?;
         }
-        sink.done(self.peer.provider, self.heard.units());
         Ok(())
     }
 

@@ -65,10 +65,9 @@ async fn of_lock(inner: &Inner, account: &Account, everything: bool) -> Result<V
     if now > terms.settle_by {
         let is_closed =
             inner.escrow.lock(account.id()).await?.is_none_or(|lock| lock.stage == LockStage::Closed);
-        if is_closed || now > terms.settle_by.saturating_add(KEPT_SECONDS) {
-            if let Err(error) = inner.locks.forget(account.id()).await {
-                tracing::warn!(%error, lock = %account.id(), "a lock that has ended stays in the books");
-            }
+        let is_over = is_closed || now > terms.settle_by.saturating_add(KEPT_SECONDS);
+        if is_over && let Err(error) = inner.locks.forget(account.id()).await {
+            tracing::warn!(%error, lock = %account.id(), "a lock that has ended stays in the books");
         }
         return Ok(Vec::new());
     }

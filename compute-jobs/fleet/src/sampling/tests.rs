@@ -80,3 +80,22 @@ fn inside_a_class_bits_count_and_across_classes_the_tolerance() {
 fn shorter_row() -> Verdict {
     Verdict::Differs { row: 0, by: f32::INFINITY }
 }
+
+#[test]
+fn the_vectors_hold() {
+    let vectors = include_str!("../../../../docs/formats/vectors/link.json");
+    let vectors: serde_json::Value = serde_json::from_str(vectors).unwrap();
+    for vector in vectors["samples"].as_array().unwrap() {
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let bytes = |name: &str| -> [u8; 32] { hex::decode(text(name)).unwrap().try_into().unwrap() };
+        let fraction = Fraction::from_millionths(text("millionths").parse().unwrap()).unwrap();
+        let sampling = Sampling::new(JobId(bytes("job")), bytes("seed"), fraction);
+        assert_eq!(hex::encode(sampling.commitment().0), text("commitment"));
+        let units: u32 = text("units").parse().unwrap();
+        let sampled: Vec<u64> =
+            (0..units).filter(|shard| sampling.is_sampled(*shard)).map(u64::from).collect();
+        let expected: Vec<u64> =
+            vector["sampled"].as_array().unwrap().iter().map(|shard| shard.as_u64().unwrap()).collect();
+        assert_eq!(sampled, expected);
+    }
+}

@@ -287,11 +287,11 @@ async fn attacked(attack: Attack, units: u64) {
     let config = world.config(2, &url, hub.identity(), offers);
     let honest = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
     until("both are linked and have locks", async || {
-        hub.providers().len() == 2
-            && world.locked().await == 2 * u128::from(CAP)
-            && honest.provider.status().locks == 1
+        let linked = hub.providers();
+        linked.len() == 2 && linked.iter().all(|provider| provider.offers_ready == 1)
     })
     .await;
+    assert_eq!(world.locked().await, 2 * u128::from(CAP));
     let model = hub.model(root(MODEL)).unwrap();
     // Units that the cheap one said and the gateway heard in answers that are as they should be.
     let mut earned = 0;
@@ -377,7 +377,11 @@ async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
     until("the cheap one has a lock", async || hub.is_ready(root(MODEL), Kind::Embedding)).await;
     let config = world.config(2, &url, hub.identity(), offer(HONEST_PRICE));
     let trusted = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
-    until("both have locks", async || trusted.provider.status().locks == 1).await;
+    until("both have locks", async || {
+        let linked = hub.providers();
+        linked.len() == 2 && linked.iter().all(|provider| provider.offers_ready == 1)
+    })
+    .await;
     let job = ashlar_compute_api::JobId([0x33; 32]);
     let fraction = Fraction::from_millionths(250_000).unwrap();
     let sampling = Sampling::new(job, random.random(), fraction);
@@ -392,7 +396,6 @@ async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
         let unit = worker.embed_unit(placed, texts.clone()).await.unwrap();
         assert_eq!(unit.provider, world.address(1));
         if sampling.is_sampled(number) {
-            until("the trusted one has room", async || hub.is_ready(root(MODEL), Kind::Embedding)).await;
             let checked = checker.embed(texts).await.unwrap();
             let verdict = compare(&worked(unit.rows), &worked(checked.vectors), DEFAULT_TOLERANCE_NATS);
             if !hub.judge(unit.provider, &verdict).is_paid_on {
@@ -407,6 +410,44 @@ async fn plausible_garbage_is_found_by_a_sample_and_ends_in_suspension() {
     until("its link is cut", async || hub.providers().len() == 1).await;
     cheap.drain().await;
     trusted.drain().await;
+    hub.close().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_was_lost_is_asked_for_again_and_is_the_same() {
+    let world = World::new().await;
+    let books = Arc::new(MemoryBooks::default());
+    let hub = world.hub(Arc::clone(&books) as _).await;
+    let url = world.serve_hub(&hub).await;
+    let offers = || vec![World::offer(root(MODEL), Kind::Inference, HONEST_PRICE)];
+    let config = world.config(2, &url, hub.identity(), offers());
+    let honest = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
+    until("a lock is ready", async || hub.is_ready(root(MODEL), Kind::Inference)).await;
+    let model = hub.model(root(MODEL)).unwrap();
+    whole(&model, say("one", 9)).await.unwrap();
+    let worth = u128::from(10 * HONEST_PRICE);
+    until("it is paid", async || honest.provider.standing().await == (worth, 0)).await;
+    // Opened, accepted, a place begun, the voucher, its receipt.
+    until("the gateway has the receipt", async || books.1.lock().len() == 5).await;
+    // As if it had crashed before the receipt came.
+    let before = books.1.lock()[3].clone();
+    honest.kill().await;
+    hub.close().await;
+    let kept = MemoryBooks::default();
+    kept.0.lock().extend([before]);
+    let kept = Arc::new(kept);
+    let hub = world.hub(Arc::clone(&kept) as _).await;
+    let url = world.serve_hub(&hub).await;
+    let config = world.config(2, &url, hub.identity(), offers());
+    let honest = world.provider(2, config, Arc::new(Counting::new(root(MODEL)))).await;
+    until("the lock is ready again", async || hub.is_ready(root(MODEL), Kind::Inference)).await;
+    assert_eq!(honest.provider.standing().await, (worth, 0), "nothing was countersigned twice");
+    let model = hub.model(root(MODEL)).unwrap();
+    whole(&model, say("one", 9)).await.unwrap();
+    until("it is paid", async || honest.provider.standing().await == (2 * worth, 0)).await;
+    honest.drain().await;
+    assert_eq!(world.balance(2).await, 2 * worth);
     hub.close().await;
     world.end().await;
 }

@@ -36,6 +36,9 @@ async fn answers_are_paid_to_the_last_unit_and_settled_on_the_chain() {
         assert_eq!((asked, answered), (3, 20 * round));
         assert!(text.starts_with("0 1 2 "));
         units += asked + answered;
+        // Two of the longest unpaid would be above the increment.
+        let worth = u128::from(units * PRICE);
+        until("it is receipted", async || running.provider.standing().await == (worth, 0)).await;
     }
     // Several at a time, each at a place of its own.
     let many = (0..6).map(|_| whole(&model, say("a b", 10)));

@@ -44,9 +44,12 @@ pub(super) const STAKE: u128 = 1_000;
 pub(super) const CAP: u64 = 100_000;
 pub(super) const EXPOSURE: u64 = 2_000;
 
-/// Books that vanish with the test.
+/// Books that vanish with the test, and everything that was ever stored in them.
 #[derive(Default)]
-pub(super) struct MemoryBooks(pub(super) Mutex<HashMap<LockId, Vec<u8>>>);
+pub(super) struct MemoryBooks(
+    pub(super) Mutex<HashMap<LockId, Vec<u8>>>,
+    pub(super) Mutex<Vec<(LockId, Vec<u8>)>>,
+);
 
 #[async_trait]
 impl Books for MemoryBooks {
@@ -55,6 +58,7 @@ impl Books for MemoryBooks {
     }
 
     async fn store(&self, lock: LockId, value: Vec<u8>) -> Result<(), BooksError> {
+        self.1.lock().push((lock, value.clone()));
         self.0.lock().insert(lock, value);
         Ok(())
     }
