@@ -60,6 +60,7 @@ conformance: tested ## Unchanged S3 and SQL clients, bad input and racing condit
 	ops/conformance/run --bin $(ASHLAR_BIN)
 	ops/conformance/sql/run --bin $(ASHLAR_BIN)
 	ops/conformance/openai/run
+	ops/conformance/openai/run --ashlar $(ASHLAR_BIN)
 
 chain: ## Unchanged clients of Ethereum against the dev chain; what they need is installed on the first use.
 	cargo build --locked --package ashlar-dev-chain --example serve

@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def target():
-    told = {"is_test": False, "poor_key": None} | json.loads(os.environ["OPENAI_TARGET"])
+    told = {"is_test": False, "poor_key": None, "has_batches": True} | json.loads(os.environ["OPENAI_TARGET"])
     return SimpleNamespace(**told)
 
 
@@ -25,6 +25,13 @@ def echoes(target):
     if not target.is_test:
         pytest.skip("needs the test's models")
     return target
+
+
+@pytest.fixture
+def batches(target):
+    """For what a server without a runner of batches refuses."""
+    if not target.has_batches:
+        pytest.skip("this server runs no batches")
 
 
 @pytest.fixture

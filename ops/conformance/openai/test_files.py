@@ -58,7 +58,7 @@ def test_a_large_file(client):
     client.files.delete(file.id)
 
 
-def test_a_batch(client, target):
+def test_a_batch(client, target, batches):
     file = client.files.create(file=("requests.jsonl", lines(target, ["one", "two", "word " * 200_000])), purpose="batch")
     batch = client.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h",
                                   metadata={"for": "conformance"})
@@ -74,7 +74,7 @@ def test_a_batch(client, target):
     assert batch.id in [other.id for other in client.batches.list(limit=5)]
 
 
-def test_a_batch_is_refused_by_line(client, target):
+def test_a_batch_is_refused_by_line(client, target, batches):
     content = lines(target, ["one", "two"]).replace(b"line-1", b"line-0").replace(b"max_tokens", b"max_token", 1)
     file = client.files.create(file=("requests.jsonl", content), purpose="batch")
     with pytest.raises(openai.BadRequestError) as caught:
