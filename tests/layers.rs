@@ -146,7 +146,7 @@ fn internal_dependencies_follow_the_arrows() {
     let names: BTreeSet<&str> = found.keys().map(String::as_str).collect();
     let listed: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, listed, "a crate is missing in the picture, or gone");
-    for (name, allowed) in ARROWS {
+    for &(name, allowed) in ARROWS {
         let internal = |tests: bool| -> BTreeSet<&str> {
             let of = found[name].iter().filter(|(on, dev)| *dev == tests && names.contains(on.as_str()));
             of.map(|(on, _)| on.as_str()).collect()
