@@ -59,7 +59,7 @@ contracts: ## Contracts: artifacts, vectors and gas are as committed; unit, fuzz
 conformance: tested ## Unchanged S3 and SQL clients, bad input and racing conditions against the binary.
 	ops/conformance/run --bin $(ASHLAR_BIN)
 	ops/conformance/sql/run --bin $(ASHLAR_BIN)
-	ops/conformance/openai/run
+	ops/conformance/openai/run --bin $(CARGO_TARGET_DIR)/debug/examples/serve_openai
 	ops/conformance/openai/run --ashlar $(ASHLAR_BIN)
 
 chain: ## Unchanged clients of Ethereum against the dev chain; what they need is installed on the first use.
