@@ -149,6 +149,16 @@ pub(super) async fn make_bucket(store: &Store, root: &Arc<UserIdentity>) -> Resu
     }
 }
 
+/// Whether a file has the entry's bytes. Reads it whole.
+fn holds(path: &Path, entry: &Entry) -> bool {
+    let Ok(mut file) = std::fs::File::open(path) else { return false };
+    let mut hasher = blake3::Hasher::new();
+    let is_long = file.metadata().is_ok_and(|found| found.len() == entry.length);
+    is_long
+        && std::io::copy(&mut file, &mut hasher).is_ok()
+        && hasher.finalize().as_bytes() == &entry.content_root.0
+}
+
 impl ModelsBucket {
     pub(super) fn new(store: Store) -> Self {
         Self { store }
@@ -262,8 +272,8 @@ impl ModelsBucket {
         Ok(all.into_values().collect())
     }
 
-    /// Brings a model's files into a folder of their own below `folder`. What is there already is not fetched again; all of it
-    /// is hashed when it is read.
+    /// Brings a model's files into a folder of their own below `folder`. What is there already, with the right bytes, is not
+    /// fetched again.
     pub(super) async fn fetch(
         &self,
         imported: &Imported,
@@ -283,7 +293,10 @@ impl ModelsBucket {
 
     async fn fetch_file(&self, model: &str, entry: &Entry, path: &Path) -> Result<(), ModelsError> {
         let failed = |error| ModelsError::Folder { path: path.to_owned(), error };
-        if tokio::fs::metadata(path).await.is_ok_and(|found| found.len() == entry.length) {
+        // Other bytes of the right length, as rot leaves them, would be refused at every try.
+        let (found, expected) = (path.to_owned(), entry.clone());
+        let is_there = tokio::task::spawn_blocking(move || holds(&found, &expected)).await;
+        if is_there.unwrap_or(false) {
             return Ok(());
         }
         if let Some(parent) = path.parent() {
@@ -315,5 +328,23 @@ impl ModelsBucket {
         let name = ObjectName { bucket: bucket(), key, version: None };
         let request = ReadObject { name, selection: Selection::Whole, conditions: Conditions::default() };
         Ok(self.store.get_object(cx, request).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_rotted_is_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let content_root = ContentRoot(*blake3::hash(b"weights").as_bytes());
+        let entry = Entry { name: "model.gguf".to_owned(), length: 7, content_root };
+        assert!(!holds(&path, &entry));
+        for (bytes, expected) in [(&b"weights"[..], true), (b"weightz", false), (b"weight", false)] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(holds(&path, &entry), expected);
+        }
     }
 }
